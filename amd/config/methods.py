@@ -1,0 +1,30 @@
+"""Which numbers each method's row has, without importing torch; tests/paper holds this against amd.distill.methods."""
+
+_MATCHING = {"low", "high", "normaliser", "ratio", "eta", "steps"}
+_ADAPTIVE = _MATCHING | {"s", "clip"}
+
+TAKES: dict[str, frozenset[str]] = {
+    name: frozenset(numbers)
+    for name, numbers in {
+        "dmd-pure": _MATCHING,
+        "dmd": _MATCHING | {"lam"},
+        "dmd2": _MATCHING | {"lam", "critic_lam"},
+        "d-dmd": _MATCHING,
+        "magic": _MATCHING | {"pull", "anneal"},
+        "dmdr": _MATCHING - {"low", "high"} | {"lam", "pull", "anneal"},
+        "naive": _ADAPTIVE,
+        "amd": _ADAPTIVE | {"k", "normalise"},
+        "amd-literal": _ADAPTIVE | {"k", "normalise"},
+        "amd-without-adaptation": _ADAPTIVE - {"s"} | {"k", "normalise"},
+        "amd-without-sharpening": _ADAPTIVE,
+    }.items()
+}
+
+GROUPED = frozenset({"naive", "amd", "amd-literal", "amd-without-adaptation", "amd-without-sharpening"})
+"""Methods that read a group advantage: K = 1 makes no sense for them."""
+
+REWARDED = GROUPED | {"dmdr"}
+"""Methods that need a reward."""
+
+SHRINKING = frozenset({"magic", "dmdr"})
+"""Methods whose real teacher borrows the fake's low-rank branch: the fake must be a LoRA."""

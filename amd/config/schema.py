@@ -1,0 +1,330 @@
+"""What an experiment is, as closed types: every key a user may write in config/, with its unit and its range.
+
+Pydantic only, no torch: a dry run reads this. Unknown keys are refused; `amd/config/load.py` names file, key and value.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Track = Literal["plane", "class", "text", "video"]
+Precision = Literal["float32", "bfloat16"]
+
+
+class Closed(BaseModel):
+    """Frozen, and closed: a misspelt key is an error, not a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+# --- scales: sizes and footprints only -------------------------------------------------------------------------------
+
+
+class Footprint(Closed):
+    """What one job of a rule asks the scheduler for, per attempt."""
+
+    nodes: Positive = 1
+    gpus: Annotated[int, Field(ge=0)] = 0  # per node
+    gpu_model: str | None = None
+    cpus: Positive = 1  # per task
+    mem_mb: Positive = 2000
+    runtime_min: Positive = 60
+
+
+class SiTSize(Closed):
+    """The size of a SiT. SiT-XL/2 is patch 2, width 1152, depth 28, heads 16."""
+
+    patch: Positive
+    width: Positive
+    depth: Positive
+    heads: Positive
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "SiTSize":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class Pretraining(Closed):
+    """Flow matching of a teacher, or cross-entropy of a classifier, from scratch."""
+
+    iterations: Positive
+    batch: Positive
+    lr: Rate
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay per iteration; 0 keeps the raw weights
+    label_dropout: Share = 0.1  # teachers only: share of labels replaced by the null class (CFG)
+
+
+class ClassSizes(Closed):
+    """Sizes of the class-conditional track (Table 4, Figures 5 and 6)."""
+
+    network: SiTSize
+    batch: Positive  # global batch of a student or fake update, all ranks and micro-batches together
+    micro_batch: Positive  # rows per process per forward; accumulation = batch / (world size x micro_batch)
+    group: Positive  # K of Eq. 12: consecutive rows that share a label
+    lr: Rate  # student
+    fake_lr: Rate
+    iterations: dict[Literal["short", "long", "finetune", "ablation"], Positive]  # student updates per stage
+    milestones: Positive  # students kept along a run, evenly spaced, the last one included (Figures 5 and 6)
+    teacher: Pretraining | None = None  # None: published weights (the domain says which)
+    classifier: Pretraining | None = None
+    tether_pairs: Positive  # (noise, teacher ODE sample) pairs of the tether force
+    teacher_steps: Positive  # Euler steps of the teacher when it samples
+    samples: Positive  # per student for a benchmark
+    sample_batch: Positive
+    trace_samples: Positive  # per milestone for Figures 5 and 6
+
+
+class PlaneSizes(Closed):
+    """Sizes of the 2-D track (Figures 7 and 8)."""
+
+    iterations: Positive
+    batch: Positive  # per run
+    width: Positive  # hidden width of student and fake
+    depth: Positive  # hidden layers
+    latent: Positive  # dimension of z
+    lr: Rate
+    fake_lr: Rate
+    teacher_iterations: Positive  # of the MLP teacher
+    evaluations: Positive  # points in time at which a run is measured, evenly spaced
+    samples: Positive  # per evaluation
+
+
+class Scale(Closed):
+    """One of smoke, tiny, paper. Nothing in here chooses a method, a loss or a code path."""
+
+    name: str = ""  # the file's stem, filled by the loader
+    banner: str | None = None  # printed over every table and figure
+    seeds: list[int] = Field(min_length=1)
+    precision: Precision
+    domains: dict[Track, str]  # track -> domain
+    plane: PlaneSizes
+    klass: ClassSizes = Field(alias="class")
+    footprints: dict[str, Footprint]  # rule -> footprint; "default" serves the rules not named
+
+
+# --- domains: where assets come from ---------------------------------------------------------------------------------
+
+
+class Asset(Closed):
+    """A file that is fetched, never made: looked up in the mirror folder first, then at its address."""
+
+    file: str  # name inside the mirror folder
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None  # None: recorded at the first fetch
+    url: str | None = None
+    license: str = ""
+
+
+class Data(Closed):
+    """Real images with labels."""
+
+    source: str  # a key of amd.data.sources.SOURCES
+    assets: list[Asset] = []
+
+
+class Autoencoder(Closed):
+    """A diffusers AutoencoderKL between pixels and latents; absent where the network works in pixels."""
+
+    asset: Asset
+    scaling: Rate  # latents are multiplied by it (SD VAE: 0.18215)
+
+
+class PublishedTeacher(Closed):
+    """Teacher weights that someone else trained."""
+
+    asset: Asset
+    layout: Literal["sit", "repa"]  # whose key names and time arrow the file has
+
+
+class Scorer(Closed):
+    """Something that gives a reward or a metric: a classifier trained here (system) or a published network (assets)."""
+
+    name: str  # a key of REWARDS or JUDGES
+    system: str | None = None
+    assets: list[Asset] = []
+
+
+class Domain(Closed):
+    """What stands in for the paper's assets."""
+
+    name: str = ""
+    title: str
+    track: Track
+    stand_in: str | None = None  # what this replaces, said in every banner; None at paper scale
+    classes: Positive
+    pixels: tuple[Positive, Positive]  # (channels, side)
+    latents: tuple[Positive, Positive]  # (channels, side) of what the network sees
+    data: Data | None = None  # None: nothing reads real images (paper scale: statistics are an asset of the judge)
+    autoencoder: Autoencoder | None = None
+    teacher: PublishedTeacher | None = None  # None: the teacher system is trained here
+    reward: Scorer
+    judge: Scorer
+    metrics: dict[str, str]  # metric key -> its honest name here, e.g. fid -> FD-digits
+
+
+# --- systems: one per row anyone prints ------------------------------------------------------------------------------
+
+
+class Numbers(Closed):
+    """The numbers of a method's slots that a system may set; None keeps the row's own (amd.distill.methods.METHODS).
+
+    `amd.config.methods.TAKES` says which method has which; a number a method does not have is refused.
+    """
+
+    s: Annotated[float, Field(ge=0, lt=1)] | None = None  # sensitivity, Eq. 13; s >= 1 flips a term's sign
+    k: Annotated[float, Field(ge=0)] | None = None  # sharpening strength, W = exp(-k a), Eq. 14
+    clip: Rate | None = None  # bound of the advantage, Eq. 12
+    normalise: Literal["none", "group", "batch"] | None = None  # of W to mean 1
+    normaliser: Literal["cfg", "cond", "none"] | None = None  # what g is divided by
+    ratio: Positive | None = None  # fake updates per student update
+    lam: Annotated[float, Field(ge=0)] | None = None  # weight of the external force
+    critic_lam: Annotated[float, Field(ge=0)] | None = None  # weight of the discriminator's own loss
+    pull: Share | None = None  # starting share of the fake's low-rank branch in the real teacher
+    anneal: Share | None = None  # share of the iterations over which pull and DMDR's Beta anneal
+    low: Share | None = None  # bounds of the re-noising time
+    high: Share | None = None
+    eta: Share | None = None  # backward simulation: 1 fresh noise, 0 ODE
+    steps: Positive | None = None  # of the student's rollout
+
+
+class LoRA(Closed):
+    """A low-rank fake teacher on the frozen real one."""
+
+    rank: Positive
+    scale: Rate  # multiplies the branch (DMDR: 2.0)
+
+
+class System(Closed):
+    """One thing that is trained or sampled; `kind` says which keys it may have."""
+
+    name: str = ""
+    kind: Literal["student", "teacher", "classifier", "plane"]
+    track: Track
+    title: str
+    about: str = ""  # one or two sentences for the report
+    backbone: str  # a key of BACKBONES
+    method: str | None = None  # students and planes: a key of METHODS
+    numbers: Numbers = Numbers()
+    start: str | None = None  # students: the system whose weights it begins from
+    teacher: str | None = None  # students: the real teacher's system
+    stage: Literal["short", "long", "finetune", "ablation"] | None = None  # students: key of Scale.class.iterations
+    cfg_weight: Annotated[float, Field(ge=1)] = 1.0  # w of Eq. 9: uncond + w (cond - uncond)
+    lora: LoRA | None = None  # students: None trains a full fake teacher
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # students: decay per iteration; 0 keeps the raw weights
+    teacher_seed: int = 0  # students: whose teacher (a teacher of another seed is one config line)
+    architecture: Literal["conv", "resnet"] | None = None  # classifiers
+    half: Literal[0, 1] | None = None  # classifiers: which half of the data trains it
+    sources: dict[str, str] = {}  # number -> where it comes from
+
+
+# --- the plane's problems --------------------------------------------------------------------------------------------
+
+
+class Problem(Closed):
+    """A 2-D mixture, what it is conditioned on, and what the reward likes (Figures 7 and 8)."""
+
+    name: str = ""
+    title: str
+    about: str = ""
+    mixture: Literal["ring8", "grid9"]
+    radius: Rate  # of the ring, or spacing of the grid
+    mode_std: Rate
+    reward: Literal["selective", "global", "lower-left"]
+    good: list[int] = []  # modes the selective reward likes
+    condition: Literal["one", "split2"]  # one prompt, or two classes that each hold good and bad modes
+    teacher: Literal["exact", "mlp"] = "exact"
+    group: Positive | None = None  # K; None: the whole batch is one group
+    gamma_quantile: Share = 0.99  # of the teacher's energy over its own samples: the Forbidden Zone's border, Eq. 5
+    methods: dict[str, str]  # printed title -> plane system
+
+
+# --- benchmarks, tables, figures -------------------------------------------------------------------------------------
+
+
+class Benchmark(Closed):
+    """What is sampled, who judges it, and what is reported."""
+
+    name: str = ""
+    title: str
+    track: Track
+    protocol: str  # one sentence that a reader of the number needs
+    version: Positive = 1  # raise it when the meaning of a number changes: everything is scored anew
+    labels: Literal["balanced", "random"] = "balanced"
+    seed: int = 0  # of the samples; sample i of every system starts from the same noise
+    metrics: list[str]
+    splits: Positive = 10  # of the inception score
+
+
+class Column(Closed):
+    """A column of a table."""
+
+    key: str
+    title: str
+    group: str | None = None
+    benchmark: str | None = None  # None: a descriptor printed as it stands
+    metric: str | None = None
+    better: Literal["up", "down", "none"]
+    digits: Annotated[int, Field(ge=0)] = 2
+    trained_on: list[str] = []  # systems' methods for which this metric was also the training reward
+
+
+class Row(Closed):
+    """A row: a system that is measured, or numbers that are quoted."""
+
+    title: str
+    group: str | None = None
+    system: str | None = None
+    printed: dict[str, str] = {}  # column -> the paper's own string
+    quoted_from: str | None = None  # rows that are never measured here
+    descriptors: dict[str, str] = {}
+
+
+class Table(Closed):
+    """A table of the paper, or one of ours beside it."""
+
+    name: str = ""
+    title: str
+    caption: str
+    track: Track
+    paper: str | None = None  # "Table 4" where the paper has it
+    columns: list[Column]
+    rows: list[Row]
+    baseline: str | None = None  # the row's title that paired tests compare with
+    notes: list[str] = []
+
+
+class Figure(Closed):
+    """A figure of the paper, or one of ours beside it."""
+
+    name: str = ""
+    title: str
+    caption: str
+    track: Track
+    paper: str | None = None
+    kind: Literal["plane", "law", "curves", "coevolution", "dose", "gallery"]
+    systems: dict[str, str] = {}  # printed title -> system
+    problems: list[str] = []
+    stage: Literal["finetune", "ablation"] = "finetune"  # which iterations the curves run over
+    metrics: list[str] = []
+    options: dict[str, float] = {}  # numbers of a kind, e.g. k of each dose
+
+
+class Goal(Closed):
+    """A named set of tables and figures, so that `make tiny` and `rule all` are data."""
+
+    tables: list[str] = []
+    figures: list[str] = []
+
+
+class Choice(Closed):
+    """config/config.yaml: what this checkout builds."""
+
+    scale: str = "tiny"
+    domains: dict[Track, str] = {}  # overrides of the scale's
+    mirror: str | None = None  # folder with assets, looked at before any address
+    goals: dict[str, Goal]  # "main", "all"

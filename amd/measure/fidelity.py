@@ -1,0 +1,106 @@
+"""Frechet distance, inception score, precision and recall: features in, float64 numbers out, whoever made the features.
+
+Each metric is features -> statistics -> number. Sources: openai/guided-diffusion evaluations/evaluator.py (order and
+splits of the inception score, Frechet formula), Heusel et al. 2017 (FID), Kynkaanniemi et al. 2019 (precision, recall).
+Shapes: n samples, D features, C classes. Everything is computed in float64 on the CPU.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean (D,) and covariance (D, D) of a set of features, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def moments(features: Tensor) -> Moments:
+    """features (n, D), n >= 2 -> mean and unbiased covariance."""
+    if features.ndim != 2 or features.shape[0] < 2:
+        raise ValueError(f"moments need features (n >= 2, D), not {tuple(features.shape)}")
+    finite(features, "features")
+    features = features.double()
+    mean = features.mean(0)
+    centred = features - mean
+    return Moments(mean, centred.T @ centred / (features.shape[0] - 1))
+
+
+def frechet(a: Moments, b: Moments) -> float:
+    """|m_a - m_b|^2 + tr A + tr B - 2 tr sqrt(A B).
+
+    tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), a symmetric matrix: its eigenvalues are real, and the negative ones that
+    rounding makes of the zeros of a singular covariance are cut off. No matrix square root has to converge.
+    """
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"moments of {a.mean.shape[0]} and {b.mean.shape[0]} features have no Frechet distance")
+    values, vectors = torch.linalg.eigh(a.covariance.double())
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    overlap = torch.linalg.eigvalsh(root @ b.covariance.double() @ root).clamp_min(0).sqrt().sum()
+    offset = (a.mean.double() - b.mean.double()).square().sum()
+    return float(offset + a.covariance.double().trace() + b.covariance.double().trace() - 2 * overlap)
+
+
+def inception_score(logits: Tensor, split_size: int) -> float:
+    """exp(mean KL(p(y|x) || p(y))) per split of `split_size` consecutive rows of logits (n, C), mean over the splits.
+
+    In the order given, never shuffled, and a last shorter split counts like the others, as in ADM's evaluator.
+    """
+    if split_size < 1:
+        raise ValueError(f"split_size {split_size} is not a number of rows")
+    finite(logits, "logits")
+    log_p = logits.double().log_softmax(1)
+    scores = []
+    for part in log_p.split(split_size):
+        log_marginal = part.logsumexp(0) - torch.tensor(float(part.shape[0]), dtype=torch.float64).log()
+        scores.append((part.exp() * (part - log_marginal)).sum(1).mean().exp())
+    return float(torch.stack(scores).mean())
+
+
+def precision_recall(samples: Tensor, reference: Tensor, *, neighbours: int = 3, chunk: int = 1000) -> tuple[float, float]:
+    """Shares of the samples (n, D) within the reference's manifold, and of the reference (m, D) within the samples'.
+
+    A set's manifold is the union of balls around its points, each reaching to the point's k-th nearest other point.
+    Distances are taken `chunk` rows at a time: memory is chunk x max(n, m) doubles.
+    """
+    for name, features in (("samples", samples), ("reference", reference)):
+        finite(features, name)
+        if features.shape[0] <= neighbours:
+            raise ValueError(f"{features.shape[0]} {name} have no {neighbours} nearest neighbours")
+    samples, reference = samples.double(), reference.double()
+    return (
+        _within(samples, reference, _radii(reference, neighbours, chunk), chunk),
+        _within(reference, samples, _radii(samples, neighbours, chunk), chunk),
+    )
+
+
+def _squared_distances(rows: Tensor, points: Tensor) -> Tensor:
+    cross = rows @ points.T
+    return (rows.square().sum(1, keepdim=True) + points.square().sum(1) - 2 * cross).clamp_min(0)
+
+
+def _radii(points: Tensor, neighbours: int, chunk: int) -> Tensor:
+    """(m,) squared distance of each point to its k-th nearest other point."""
+    found = []
+    for start in range(0, points.shape[0], chunk):
+        distances = _squared_distances(points[start : start + chunk], points)
+        own = torch.arange(distances.shape[0])
+        distances[own, own + start] = torch.inf  # a point is not its own neighbour, its duplicates are
+        found.append(distances.kthvalue(neighbours, dim=1).values)
+    return torch.cat(found)
+
+
+def _within(rows: Tensor, points: Tensor, radii: Tensor, chunk: int) -> float:
+    inside = sum(int((_squared_distances(part, points) <= radii).any(1).sum()) for part in rows.split(chunk))
+    return inside / rows.shape[0]
+
+
+def finite(values: Tensor, what: str) -> None:
+    """Stop on a number that is none: a metric of it would be a number all the same."""
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise ValueError(f"{bad} of {values.numel()} values of {what} are not finite")
