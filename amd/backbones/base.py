@@ -4,10 +4,11 @@ Shapes: B rows, S the latent's shape (C, H, W) or (2,) on the plane. Time: t = 0
 published weights run the other way is converted at its own door (amd.backbones.keymaps).
 """
 
+from abc import ABC, abstractmethod
 from importlib import import_module
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from amd.distill.path import Linear
 from amd.distill.types import Condition
@@ -21,31 +22,36 @@ BACKBONES: dict[str, str] = {
 """Name in a system's file -> module:class, imported when it is asked for."""
 
 
-@runtime_checkable
-class Backbone(Protocol):
+class Backbone(nn.Module, ABC):
     """A network at the door. Results are float32 whatever `precision` the network computes in."""
 
     path: Linear
     precision: Precision
+    width: int  # D of `features`
+    depth: int  # `features` takes layers 0 .. depth - 1
 
+    def forward(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        """`predict_x0`."""
+        return self.predict_x0(x_t, t, cond)
+
+    @abstractmethod
     def predict_x0(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """x_t (B, *S), t (B,) -> x0_hat (B, *S)."""
-        ...
 
+    @abstractmethod
     def native_loss(self, x: Tensor, eps: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        """x clean (B, *S), eps (B, *S), t (B,) -> (B,): the loss the family was trained with, mean over S, unreduced."""
-        ...
+        """x clean (B, *S), eps (B, *S), t (B,) -> (B,): the family's own loss, mean over S, unreduced."""
 
+    @abstractmethod
     def features(self, x_t: Tensor, t: Tensor, cond: Condition, layers: tuple[int, ...]) -> tuple[Tensor, ...]:
         """Hidden states after the blocks `layers`, each (B, N, D), in the order asked for."""
-        ...
 
+    @abstractmethod
     def null(self, cond: Condition) -> Condition:
         """The condition of classifier-free guidance's unconditional half: same keys and shapes."""
-        ...
 
 
-def backbone(name: str) -> type:
+def backbone(name: str) -> type[Backbone]:
     """The class behind a name of BACKBONES."""
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; known: {', '.join(sorted(BACKBONES))}")

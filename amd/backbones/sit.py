@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from amd.backbones.base import Precision
+from amd.backbones.base import Backbone
 from amd.config.schema import SiTSize
 from amd.distill.noise import generator
 from amd.distill.path import Linear, to_x0
@@ -34,7 +34,7 @@ def time_frequencies(t: Tensor) -> Tensor:
 
 
 def position_embedding(width: int, grid: int) -> Tensor:
-    """(1, grid * grid, width) float32 sine-cosine table: the first half of the width codes the column, the rest the row."""
+    """(1, grid * grid, width) float32 sine-cosine table: half of the width codes the column, half the row."""
     quarter = width // 4
     omega = 10_000.0 ** (-torch.arange(quarter, dtype=torch.float64, device="cpu") / quarter)
     angle = torch.arange(grid, dtype=torch.float64, device="cpu")[:, None] * omega
@@ -193,15 +193,18 @@ class SiT(nn.Module):
     def initialise(self, seed: int) -> None:
         """The published initialisation: Xavier matrices, zero biases, and zeros where adaLN-zero wants them."""
         draw = generator(seed, "sit", "weights")
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
+        for name, module in self.named_modules():
+            if not isinstance(module, nn.Linear | nn.Conv2d):
+                continue
+            if "adaLN_modulation" in name or name == "final_layer.linear":
+                nn.init.zeros_(module.weight)
+            elif name.startswith("t_embedder"):
+                nn.init.normal_(module.weight, std=0.02, generator=draw)
+            else:
                 nn.init.xavier_uniform_(module.weight.flatten(1), generator=draw)
-                nn.init.zeros_(module.bias)
-        for weight in (self.y_embedder.embedding_table.weight, *(self.t_embedder.mlp[i].weight for i in (0, 2))):
-            nn.init.normal_(weight, std=0.02, generator=draw)
-        for gate in (*(b.adaLN_modulation[1] for b in self.blocks), self.final_layer.adaLN_modulation[1]):
-            nn.init.zeros_(gate.weight)
-        nn.init.zeros_(self.final_layer.linear.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02, generator=draw)
         self.pos_embed.copy_(position_embedding(self.pos_embed.shape[-1], self.grid))
 
     def tokens(self, x_t: Tensor, t: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -223,7 +226,7 @@ class SiT(nn.Module):
         return unpatchify(self.final_layer(x, c), self.patch, self.channels)
 
 
-class SiTBackbone(nn.Module):
+class SiTBackbone(Backbone):
     """SiT at the door: x0_hat in float32 from a network that computes in `precision`.
 
     `channels` and `side` are those of the latents the network sees. On the meta device nothing is initialised.
@@ -234,24 +237,11 @@ class SiTBackbone(nn.Module):
     def __init__(self, size: SiTSize, classes: int, channels: int, side: int, *, seed: int = 0) -> None:
         super().__init__()
         self.size, self.classes, self.channels, self.side = size, classes, channels, side
-        self.precision: Precision = "float32"
+        self.width, self.depth = size.width, size.depth
+        self.precision = "float32"
         self.network = SiT(size, classes, channels, side)
         if not self.network.pos_embed.is_meta:
             self.network.initialise(seed)
-
-    @property
-    def depth(self) -> int:
-        """Number of blocks: `features` takes 0 .. depth - 1."""
-        return self.size.depth
-
-    @property
-    def width(self) -> int:
-        """D of `features`."""
-        return self.size.width
-
-    def forward(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        """`predict_x0`."""
-        return self.predict_x0(x_t, t, cond)
 
     def velocity(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """x - eps as the network sees it, (B, C, H, H) float32."""

@@ -207,7 +207,7 @@ class System(Closed):
     track: Track
     title: str
     about: str = ""  # one or two sentences for the report
-    backbone: str  # a key of BACKBONES
+    backbone: str = ""  # a key of BACKBONES; classifiers have none
     method: str | None = None  # students and planes: a key of METHODS
     numbers: Numbers = Numbers()
     start: str | None = None  # students: the system whose weights it begins from
@@ -216,6 +216,7 @@ class System(Closed):
     cfg_weight: Annotated[float, Field(ge=1)] = 1.0  # w of Eq. 9: uncond + w (cond - uncond)
     lora: LoRA | None = None  # students: None trains a full fake teacher
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # students: decay per iteration; 0 keeps the raw weights
+    warmup: Share = 0.0  # students: share of the iterations over which both learning rates rise linearly to their value
     teacher_seed: int = 0  # students: whose teacher (a teacher of another seed is one config line)
     architecture: Literal["conv", "resnet"] | None = None  # classifiers
     half: Literal[0, 1] | None = None  # classifiers: which half of the data trains it
@@ -309,6 +310,7 @@ class Figure(Closed):
     kind: Literal["plane", "law", "curves", "coevolution", "dose", "gallery"]
     systems: dict[str, str] = {}  # printed title -> system
     problems: list[str] = []
+    benchmark: str | None = None  # whose metrics curves, coevolution and dose show
     stage: Literal["finetune", "ablation"] = "finetune"  # which iterations the curves run over
     metrics: list[str] = []
     options: dict[str, float] = {}  # numbers of a kind, e.g. k of each dose

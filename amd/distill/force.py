@@ -85,8 +85,8 @@ def discriminator(context: Context, *, critic_lam: float = 1e-2) -> Tensor:
     real, real_cond = context.cast.real_data(context.noise)
     fake_t, t_fake = _noised(context, context.x, "fake")
     real_t, t_real = _noised(context, real, "real")
-    cond = {key: torch.cat([value, real_cond[key]]) for key, value in context.cond.items()}
-    fake, true = context.cast.logit(torch.cat([fake_t, real_t]), torch.cat([t_fake, t_real]), cond).chunk(2)
+    fake = context.cast.logit(fake_t, t_fake, context.cond)  # apart: a stack's rows are in (run, row) order
+    true = context.cast.logit(real_t, t_real, real_cond)
     return critic_lam * (F.softplus(fake) + F.softplus(-true))
 
 

@@ -110,8 +110,11 @@ def stack(methods: Sequence[Method], rows_each: int) -> Method:
     def pairs(pieces: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         return torch.cat([a for a, _ in pieces]), torch.cat([b for _, b in pieces])
 
-    def normalisers(pieces: list[Tensor | float]) -> Tensor:
-        return torch.cat([p if isinstance(p, Tensor) else torch.full((rows_each, 1), p) for p in pieces])
+    def normalisers(pieces: list[Tensor | float]) -> Tensor | float:
+        like = next((p for p in pieces if isinstance(p, Tensor)), None)  # (rows_each, 1, ..., 1)
+        if like is None:
+            return 1.0
+        return torch.cat([p if isinstance(p, Tensor) else torch.full_like(like, p) for p in pieces])
 
     return replace(
         first,

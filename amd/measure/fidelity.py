@@ -6,6 +6,7 @@ Shapes: n samples, D features, C classes. Everything is computed in float64 on t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +18,12 @@ class Moments:
 
     mean: Tensor
     covariance: Tensor
+
+    @cached_property
+    def root(self) -> Tensor:
+        """Symmetric square root of the covariance; eigenvalues that rounding made negative count as zeros."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
 
 
 def moments(features: Tensor) -> Moments:
@@ -30,19 +37,20 @@ def moments(features: Tensor) -> Moments:
     return Moments(mean, centred.T @ centred / (features.shape[0] - 1))
 
 
-def frechet(a: Moments, b: Moments) -> float:
-    """|m_a - m_b|^2 + tr A + tr B - 2 tr sqrt(A B).
+def frechet(samples: Moments, reference: Moments) -> float:
+    """|m_s - m_r|^2 + tr S + tr R - 2 tr sqrt(S R). Symmetric; the reference's root is computed once and kept.
 
-    tr sqrt(A B) = tr sqrt(sqrt(A) B sqrt(A)), a symmetric matrix: its eigenvalues are real, and the negative ones that
-    rounding makes of the zeros of a singular covariance are cut off. No matrix square root has to converge.
+    tr sqrt(S R) = tr sqrt(sqrt(R) S sqrt(R)), whose matrix is symmetric: its eigenvalues are real, and no matrix square
+    root has to converge where a covariance is singular.
     """
-    if a.mean.shape != b.mean.shape:
-        raise ValueError(f"moments of {a.mean.shape[0]} and {b.mean.shape[0]} features have no Frechet distance")
-    values, vectors = torch.linalg.eigh(a.covariance.double())
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    overlap = torch.linalg.eigvalsh(root @ b.covariance.double() @ root).clamp_min(0).sqrt().sum()
-    offset = (a.mean.double() - b.mean.double()).square().sum()
-    return float(offset + a.covariance.double().trace() + b.covariance.double().trace() - 2 * overlap)
+    if samples.mean.shape != reference.mean.shape:
+        raise ValueError(
+            f"moments of {samples.mean.shape[0]} and {reference.mean.shape[0]} features have no Frechet distance"
+        )
+    inner = reference.root @ samples.covariance @ reference.root
+    overlap = torch.linalg.eigvalsh(inner).clamp_min(0).sqrt().sum()
+    offset = (samples.mean - reference.mean).square().sum()
+    return float(offset + samples.covariance.trace() + reference.covariance.trace() - 2 * overlap)
 
 
 def inception_score(logits: Tensor, split_size: int) -> float:
@@ -61,7 +69,9 @@ def inception_score(logits: Tensor, split_size: int) -> float:
     return float(torch.stack(scores).mean())
 
 
-def precision_recall(samples: Tensor, reference: Tensor, *, neighbours: int = 3, chunk: int = 1000) -> tuple[float, float]:
+def precision_recall(
+    samples: Tensor, reference: Tensor, *, neighbours: int = 3, chunk: int = 1000
+) -> tuple[float, float]:
     """Shares of the samples (n, D) within the reference's manifold, and of the reference (m, D) within the samples'.
 
     A set's manifold is the union of balls around its points, each reaching to the point's k-th nearest other point.

@@ -1,12 +1,12 @@
-"""What a handful of seeds can say: mean, 95 % interval, paired test. numpy and scipy only, so that reports may use it.
+"""What a handful of seeds can say: mean, 95 % interval, paired test. numpy and scipy only.
 
-Student's t throughout: with three seeds its factor is 4.3, and pretending to more would be the one dishonest number of a
-table. Pairing: the same seed shares its warm start and its noise between the rows of a table, so rows are compared seed
-by seed.
+Student's t throughout: with three seeds its factor is 4.3, and pretending to more would be the one dishonest number of
+a table. Pairing: the same seed shares its warm start and its noise between the rows of a table, so rows are compared
+seed by seed.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,19 +65,12 @@ def compare(row: dict[int, float], baseline: dict[int, float], level: float = LE
     else:
         verdict = "above" if difference.mean > 0 else "below"
     error = (difference.high - difference.mean) / float(stats.t.ppf((1 + level) / 2, difference.n - 1))
-    p = float(2 * stats.t.sf(abs(difference.mean) / error, difference.n - 1)) if error > 0 else float(difference.mean == 0)
+    p = (
+        float(2 * stats.t.sf(abs(difference.mean) / error, difference.n - 1))
+        if error > 0
+        else float(difference.mean == 0)
+    )
     return Comparison(difference, p, verdict)
-
-
-def bootstrap(
-    values: Sequence[float], statistic: Callable[[np.ndarray], float], *, seed: int, draws: int = 1000, level: float = LEVEL
-) -> Summary:
-    """Percentile interval of any statistic of n per-sample values, resampled `draws` times with replacement."""
-    data = _finite(values)
-    generator = np.random.default_rng(seed)
-    found = [statistic(data[generator.integers(len(data), size=len(data))]) for _ in range(draws)]
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Summary(len(data), float(statistic(data)), float(low), float(high))
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:

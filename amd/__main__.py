@@ -1,0 +1,232 @@
+"""The verbs of this repository. Thin: each reads names and paths from the command line and calls one function.
+
+What an experiment is stands in config/, so no verb takes a hyper-parameter. Everything heavy is imported inside a
+verb's function: `python -m amd --help` loads no torch.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from amd.config.load import Library, Run
+
+Arguments = argparse.Namespace
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out one verb; returns the exit code (75: stopped and saved, the same command goes on from there)."""
+    asked = parser().parse_args(arguments)
+    from amd.config.load import ConfigError  # after --help, which needs nothing of it
+
+    try:
+        return int(asked.function(asked) or 0)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+# --- verbs -----------------------------------------------------------------------------------------------------------
+
+
+def pretrain(asked: Arguments) -> None:
+    """Train a teacher or a classifier, or fetch published teacher weights: whatever the scale's domain says."""
+    from amd.train.pretrain import pretrain
+
+    pretrain(_run(asked), asked.out, asked.state, asked.budget)
+
+
+def distill(asked: Arguments) -> None:
+    """Train a student from its start, under its method, with its teachers."""
+    from amd.train.loop import distill
+
+    distill(_run(asked), asked.out, asked.state, asked.budget)
+
+
+def sample(asked: Arguments) -> None:
+    """Draw the samples of a benchmark from a student (one step) or from the teacher (many)."""
+    from amd.measure.sample import sample
+
+    library = _library(asked)
+    sample(_run(asked), _benchmark(library, asked.benchmark), asked.out)
+
+
+def score(asked: Arguments) -> None:
+    """Judge samples: per-sample records first, then the benchmark's numbers from them."""
+    from amd.measure.score import score
+
+    library = _library(asked)
+    score(_run(asked), _benchmark(library, asked.benchmark), asked.samples, asked.out, asked.records)
+
+
+def trace(asked: Arguments) -> None:
+    """Measure a student at every milestone of its training."""
+    from amd.measure.trace import trace
+
+    library = _library(asked)
+    trace(_run(asked), _benchmark(library, asked.benchmark), asked.out)
+
+
+def grid(asked: Arguments) -> None:
+    """Lay the first samples out as one picture."""
+    from amd.report.gallery import grid
+
+    grid(asked.samples, asked.out)
+
+
+def plane(asked: Arguments) -> None:
+    """Train and measure every method and seed of a 2-D problem, stacked in one process."""
+    from amd.train.plane import plane
+
+    library = _library(asked)
+    plane(library, asked.problem, _scale(library, asked), asked.out, asked.state, asked.budget)
+
+
+def table(asked: Arguments) -> None:
+    """Write a table as Markdown, TeX, CSV, JSON and HTML, from score files."""
+    from amd.config import plan
+    from amd.config.read import ConfigError, unknown
+    from amd.report import page
+    from amd.report.table import build
+
+    library = _library(asked)
+    if asked.name not in library.tables:
+        raise ConfigError(unknown(asked.name, "table", library.tables))
+    scale = _scale(library, asked)
+    out = Path(plan.table(scale, asked.name, "md"))
+    build(library, asked.name, scale, out.with_suffix(""))
+    page.write(out, out.with_suffix(".html"), library.tables[asked.name].title)
+
+
+def figure(asked: Arguments) -> None:
+    """Draw a figure, and write its numbers as JSON, Markdown and HTML."""
+    from amd.config import plan
+    from amd.config.read import ConfigError, unknown
+    from amd.report import page
+    from amd.report.figure import build
+
+    library = _library(asked)
+    if asked.name not in library.figures:
+        raise ConfigError(unknown(asked.name, "figure", library.figures))
+    scale = _scale(library, asked)
+    out = Path(plan.figure(scale, asked.name, "md"))
+    build(library, asked.name, scale, out.with_suffix(""))
+    page.write(out, out.with_suffix(".html"), library.figures[asked.name].title, out.with_suffix(".png"))
+
+
+def plan(asked: Arguments) -> None:
+    """Say what there is to build, what cannot be built yet and why, and what it would cost."""
+    from amd.train.estimate import text
+
+    library = _library(asked)
+    print(text(library, _scale(library, asked), asked.table))
+
+
+def build(asked: Arguments) -> int:
+    """Make a goal of config.yaml with a progress display, then the HTML report."""
+    from amd.build import build
+    from amd.config.read import ConfigError, unknown
+
+    library = _library(asked)
+    if asked.goal not in library.choice.goals:
+        raise ConfigError(unknown(asked.goal, "goal", library.choice.goals))
+    return build(library, asked.goal, _scale(library, asked), asked.cores)
+
+
+def doctor(asked: Arguments) -> int:
+    """Say what this machine can run, and which files are missing and where to put them."""
+    from amd.doctor import examine
+
+    library = _library(asked)
+    return examine(library, _scale(library, asked))
+
+
+# --- what they have in common ----------------------------------------------------------------------------------------
+
+
+def _library(asked: Arguments) -> "Library":
+    from amd.config.load import load
+
+    return load(asked.config)
+
+
+def _scale(library: "Library", asked: Arguments) -> str:
+    return library.scale(asked.scale or library.choice.scale).name
+
+
+def _run(asked: Arguments) -> "Run":
+    library = _library(asked)
+    return library.run(asked.system, _scale(library, asked), asked.seed, getattr(asked, "stage", None))
+
+
+def _benchmark(library: "Library", name: str):  # type: ignore[no-untyped-def]
+    from amd.config.read import ConfigError, unknown
+
+    if name not in library.benchmarks:
+        raise ConfigError(unknown(name, "benchmark", library.benchmarks))
+    return library.benchmarks[name]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, verb by verb in the order of the work."""
+    root = argparse.ArgumentParser(
+        prog="amd",
+        description="Adaptive Matching Distillation and its family, from real data to tables and figures.",
+        epilog="Begin with `amd doctor`, then `amd plan`; `amd build main` (or `make tiny`) does the main job. The "
+        "other verbs are single jobs: Snakemake calls them, and any of them can be typed by hand. Run from the "
+        "repository's root.",
+    )
+    verbs = root.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    def verb(function: Callable[[Arguments], int | None], *options: str) -> argparse.ArgumentParser:
+        text = (function.__doc__ or "").strip()
+        entry = verbs.add_parser(function.__name__, help=text[0].lower() + text[1:].rstrip("."), description=text)
+        entry.set_defaults(function=function)
+        entry.add_argument("--config", type=Path, default=Path("config"), help="the folder with the YAML files")
+        entry.add_argument("--scale", help="smoke, tiny or paper; without it, the scale of config/config.yaml")
+        for option in options:
+            entry.add_argument(f"--{option}", **OPTIONS[option])  # type: ignore[arg-type]
+        return entry
+
+    verb(doctor)
+    verb(plan, "table")
+    verb(build, "cores").add_argument("goal", help="a goal of config/config.yaml: main, or all")
+    verb(pretrain, "system", "seed", "out", "state", "budget")
+    verb(distill, "system", "seed", "stage", "out", "state", "budget")
+    verb(sample, "system", "seed", "benchmark", "out")
+    verb(score, "system", "seed", "benchmark", "samples", "out", "records")
+    verb(trace, "system", "seed", "benchmark", "out")
+    verb(grid, "samples", "out")
+    verb(plane, "problem", "out", "state", "budget")
+    verb(table).add_argument("name", help="a file of config/tables, without .yaml")
+    verb(figure).add_argument("name", help="a file of config/figures, without .yaml")
+    return root
+
+
+OPTIONS: dict[str, dict[str, object]] = {
+    "system": {
+        "required": True,
+        "help": "a file of config/systems, without .yaml (or a run's name, sit-amd--ablation)",
+    },
+    "seed": {"required": True, "type": int, "help": "training seed"},
+    "stage": {"choices": ("short", "long", "finetune", "ablation"), "help": "train as long as this stage, not the own"},
+    "benchmark": {"required": True, "help": "a file of config/benchmarks, without .yaml"},
+    "problem": {"required": True, "help": "a file of config/problems, without .yaml"},
+    "samples": {"required": True, "type": Path, "help": "folder that `amd sample` wrote"},
+    "records": {"required": True, "type": Path, "help": "where the per-sample records go (parquet)"},
+    "out": {"required": True, "type": Path, "help": "what is made; it appears when it is complete"},
+    "state": {"required": True, "type": Path, "help": "folder that a stopped training resumes from"},
+    "budget": {"type": float, "help": "seconds after which to save and exit 75"},
+    "table": {"help": "only this table"},
+    "cores": {"type": int, "default": os.cpu_count() or 1, "help": "how many at a time; all cores without it"},
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""A low-rank branch on a frozen network, and views of it: the same weights, each with its own share of the branch.
+
+layer(x) = W x + b + scale * B(A x), B = 0 at first. The fake teacher is view(scale_f); a shrinking real teacher is
+another view of the same network, at a smaller scale that goes to 0 (DMDR's DynaDG, MagicDistillation's weak branch).
+The scale belongs to the view and not to a call, so blocks that are recomputed in the backward pass see the same one.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amd.distill.noise import generator
+
+TARGETS = ("qkv", "proj")  # of the attention: DMDR adapts q and v; here the whole projection in and the one out
+
+
+class LowRank(nn.Linear):
+    """A linear layer with a branch of rank r; its own weight and bias keep their names and do not train."""
+
+    def __init__(self, base: nn.Linear, rank: int) -> None:
+        nn.Module.__init__(self)  # the base's parameters are taken over, not made anew
+        self.in_features, self.out_features = base.in_features, base.out_features
+        self.weight, self.bias = base.weight, base.bias
+        device = base.weight.device
+        self.lora_a = nn.Parameter(torch.empty(rank, base.in_features, dtype=torch.float32, device=device))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, dtype=torch.float32, device=device))
+        self.scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        out = F.linear(x, self.weight, self.bias)
+        if self.scale == 0:
+            return out
+        return out + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
+
+
+def add_lora(backbone: nn.Module, rank: int, targets: Sequence[str] = TARGETS, *, seed: int = 0) -> list[nn.Parameter]:
+    """Freeze `backbone` and give every linear layer named in `targets` a branch; returns the branches' parameters.
+
+    ValueError where no layer has such a name, or the rank is larger than a layer.
+    """
+    found = [(name, layer) for name, layer in backbone.named_modules() if name.split(".")[-1] in targets]
+    layers = [(name, layer) for name, layer in found if isinstance(layer, nn.Linear)]
+    if not layers:
+        raise ValueError(f"no linear layer of {type(backbone).__name__} is called one of {tuple(targets)}")
+    backbone.requires_grad_(False)
+    draw = generator(seed, "lora", "weights")
+    parameters: list[nn.Parameter] = []
+    for name, layer in layers:
+        if isinstance(layer, LowRank):
+            raise ValueError(f"{name} has a low-rank branch already")
+        if not 1 <= rank <= (most := min(layer.in_features, layer.out_features)):
+            raise ValueError(f"lora.rank {rank} is not in 1 .. {most}, as {name} allows")
+        adapted = LowRank(layer, rank)
+        if not adapted.lora_a.is_meta:
+            nn.init.kaiming_uniform_(adapted.lora_a, a=math.sqrt(5), generator=draw)  # as nn.Linear draws its weights
+        parent, _, leaf = name.rpartition(".")
+        setattr(backbone.get_submodule(parent), leaf, adapted)
+        parameters += [adapted.lora_a, adapted.lora_b]
+    return parameters
+
+
+def view(backbone: nn.Module, scale: float) -> nn.Module:
+    """The same parameters and buffers (the very objects) in modules of its own, at its own scale."""
+    shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
+    twin = copy.deepcopy(backbone, memo=dict(shared))
+    set_scale(twin, scale)
+    return twin
+
+
+def set_scale(backbone: nn.Module, scale: float) -> None:
+    """Set a view's share of the branch; ValueError where it has none."""
+    layers = [layer for layer in backbone.modules() if isinstance(layer, LowRank)]
+    if not layers:
+        raise ValueError(f"{type(backbone).__name__} has no low-rank branch; add_lora gives it one")
+    for layer in layers:
+        layer.scale = scale

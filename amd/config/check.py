@@ -1,0 +1,284 @@
+"""Cross-references and combinations: what no single file can know is wrong. A problem is one line of a ConfigError."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from amd.config.methods import GROUPED, SHRINKING, TAKES
+from amd.config.read import unknown
+from amd.config.schema import Domain, Figure, Problem, Scale, System, Table
+
+if TYPE_CHECKING:
+    from amd.config.load import Library
+
+NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
+    "student": ("backbone", "method", "start", "teacher", "stage"),
+    "teacher": ("backbone",),
+    "classifier": ("architecture", "half"),
+    "plane": ("backbone", "method"),
+}
+MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about and sources are for all
+    "student": ("numbers", "cfg_weight", "lora", "ema", "warmup", "teacher_seed"),
+    "teacher": ("cfg_weight",),
+    "classifier": (),
+    "plane": ("numbers", "cfg_weight", "lora", "ema"),
+}
+MODES = {"ring8": 8, "grid9": 9}
+EVERYTHING = "*"  # in a goal: every runnable table, or figure
+
+
+def problems(library: "Library") -> Iterator[str]:
+    """Every problem found in a library whose files are each valid."""
+    for scale in library.scales.values():
+        yield from _scale(library, scale)
+    for domain in library.domains.values():
+        yield from _domain(library, domain)
+    for system in library.systems.values():
+        yield from _system(library, system)
+    for problem in library.problems.values():
+        yield from _problem(library, problem)
+    for name, benchmark in library.benchmarks.items():
+        judged = {metric for d in library.domains.values() if d.track == benchmark.track for metric in d.metrics}
+        for i, metric in enumerate(benchmark.metrics):
+            if metric not in judged:
+                here = library.documents["benchmarks"][name].at("metrics", i)
+                yield f"{here}: {unknown(metric, f'metric of a domain of track {benchmark.track}', judged)}"
+    for table in library.tables.values():
+        yield from _table(library, table)
+    for figure in library.figures.values():
+        yield from _figure(library, figure)
+    yield from _choice(library)
+
+
+def misfit(scale: Scale, domain: Domain) -> str | None:
+    """Why a scale cannot run on a domain, or None."""
+    sizes = scale.klass
+    if domain.track != "class":
+        return None
+    if domain.teacher is None and sizes.teacher is None:
+        return "the domain has no published teacher and the scale no class.teacher to train one; add either"
+    if domain.teacher is None and domain.data is None:
+        return "the domain has neither a published teacher nor data to train one on; add either"
+    if (domain.reward.system or domain.judge.system) and (sizes.classifier is None or domain.data is None):
+        return "its classifiers are trained here: that takes the scale's class.classifier and the domain's data"
+    if domain.latents[1] % sizes.network.patch:
+        return f"latents of side {domain.latents[1]} cannot be cut into patches of {sizes.network.patch}"
+    return None
+
+
+def _scale(library: "Library", scale: Scale) -> Iterator[str]:
+    document, sizes = library.documents["scales"][scale.name], scale.klass
+    for track, name in scale.domains.items():
+        here = document.at("domains", track)
+        if name not in library.domains:
+            yield f"{here}: {unknown(name, 'domain', library.domains)}"
+        elif library.domains[name].track != track:
+            yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
+        elif (complaint := misfit(scale, library.domains[name])) is not None:
+            yield f"{here}: {name!r} does not fit: {complaint}"
+    if sizes.batch % sizes.group:
+        yield f"{document.at('class', 'group')}: {sizes.group} does not divide class.batch {sizes.batch}"
+    if sizes.batch % sizes.micro_batch:
+        yield f"{document.at('class', 'micro_batch')}: {sizes.micro_batch} does not divide class.batch {sizes.batch}"
+    grouped = sorted(s.name for s in library.systems.values() if s.kind == "student" and s.method in GROUPED)
+    if sizes.group == 1 and grouped:
+        yield (
+            f"{document.at('class', 'group')}: 1 will not do: {grouped[0]} and {len(grouped) - 1} more compare a "
+            "sample with its group (Eq. 12), and one sample has no spread; use 2 or more, e.g. 8"
+        )
+    stages = {s.stage for s in library.systems.values() if s.stage} | {
+        f.stage for f in library.figures.values() if f.track == "class"
+    }
+    for stage in sorted(stages - set(sizes.iterations)):
+        yield f"{document.at('class', 'iterations')}: stage '{stage}' is missing; a system or figure runs it"
+    if "default" not in scale.footprints:
+        yield f"{document.at('footprints')}: 'default' is missing; it serves the rules not named"
+    if len(set(scale.seeds)) != len(scale.seeds):
+        yield f"{document.at('seeds')}: {scale.seeds} names a seed twice"
+
+
+def _domain(library: "Library", domain: Domain) -> Iterator[str]:
+    document = library.documents["domains"][domain.name]
+    if domain.autoencoder is None and domain.latents != domain.pixels:
+        here = document.at("latents")
+        yield f"{here}: {domain.latents} differ from pixels {domain.pixels}, but there is no autoencoder"
+    for key, scorer in (("reward", domain.reward), ("judge", domain.judge)):
+        if (scorer.system is None) == (not scorer.assets):
+            yield f"{document.at(key)}: give either a system (trained here) or assets (published), and not both"
+        if scorer.system is not None:
+            yield from _system_of(library, document.at(key, "system"), scorer.system, "classifier", domain.track)
+    if domain.judge.system is not None and domain.judge.system == domain.reward.system:
+        here = document.at("judge", "system")
+        yield f"{here}: {domain.judge.system!r} is the training reward too; a judge must differ"
+
+
+def _system_of(library: "Library", here: str, name: str, kind: str, track: str) -> Iterator[str]:
+    known = {s.name for s in library.systems.values() if s.kind == kind and s.track == track}
+    if name not in library.systems:
+        yield f"{here}: {unknown(name, 'system', known)}"
+    elif name not in known:
+        found = library.systems[name]
+        yield f"{here}: '{name}' is a {found.kind} of track {found.track}; a {kind} of track {track} belongs here"
+
+
+def _system(library: "Library", system: System) -> Iterator[str]:
+    document = library.documents["systems"][system.name]
+    given = {key for key in system.model_fields_set if getattr(system, key) not in (None, "")}
+    for key in NEEDS[system.kind]:
+        if key not in given:
+            yield f"{document.at(key)}: missing; a {system.kind} needs it"
+    allowed = {*NEEDS[system.kind], *MAY[system.kind], "name", "kind", "track", "title", "about", "sources"}
+    for key in sorted(given - allowed):
+        yield f"{document.at(key)}: a {system.kind} has no '{key}'; it may have {', '.join(sorted(allowed - {'name'}))}"
+    if system.method is not None:
+        yield from _method(document, system)
+    if system.kind != "student":
+        return
+    if system.teacher is not None:
+        yield from _system_of(library, document.at("teacher"), system.teacher, "teacher", system.track)
+    if system.start is None:
+        return
+    start = library.systems.get(system.start)
+    if start is None:
+        yield f"{document.at('start')}: {unknown(system.start, 'system', library.systems)}"
+        return
+    if start.kind not in ("student", "teacher") or (start.track, start.backbone) != (system.track, system.backbone):
+        yield (
+            f"{document.at('start')}: '{start.name}' is a {start.kind} with backbone '{start.backbone}' of track "
+            f"{start.track}; a student or teacher with backbone '{system.backbone}' belongs here"
+        )
+    if start.kind == "student" and start.teacher_seed != system.teacher_seed:
+        yield (
+            f"{document.at('teacher_seed')}: {system.teacher_seed}, but its start '{start.name}' learnt from the "
+            f"teacher of seed {start.teacher_seed}; set both"
+        )
+    chain = [system.name]
+    while start is not None and start.start is not None:
+        chain.append(start.name)
+        if start.start in chain:
+            yield f"{document.at('start')}: {' <- '.join([*chain, start.start])} goes in a circle"
+            return
+        start = library.systems.get(start.start)
+
+
+def _method(document: Any, system: System) -> Iterator[str]:
+    assert system.method is not None
+    if system.method not in TAKES:
+        yield f"{document.at('method')}: {unknown(system.method, 'method', TAKES)}"
+        return
+    numbers = system.numbers.model_dump(exclude_none=True)
+    for key in numbers:
+        if key not in TAKES[system.method]:
+            kind = f"number of method '{system.method}'"
+            yield f"{document.at('numbers', key)}: {unknown(key, kind, TAKES[system.method])}"
+    if numbers.get("low", 0.0) >= numbers.get("high", 1.0):
+        yield f"{document.at('numbers', 'low')}: {numbers.get('low')} is not below high {numbers.get('high', 1.0)}"
+    if system.kind == "student" and system.method in SHRINKING and system.lora is None:
+        yield (
+            f"{document.at('lora')}: missing; the real teacher of '{system.method}' borrows the fake's low-rank "
+            "branch, e.g. lora: {rank: 32, scale: 2.0}"
+        )
+
+
+def _problem(library: "Library", problem: Problem) -> Iterator[str]:
+    document, modes = library.documents["problems"][problem.name], MODES[problem.mixture]
+    for title, name in problem.methods.items():
+        yield from _system_of(library, document.at("methods", title), name, "plane", "plane")
+    for i, mode in enumerate(problem.good):
+        if not 0 <= mode < modes:
+            yield f"{document.at('good', i)}: {mode} is no mode of {problem.mixture}; modes are 0 to {modes - 1}"
+    if problem.reward == "selective" and not 0 < len(set(problem.good)) < modes:
+        yield f"{document.at('good')}: {problem.good}; a selective reward likes some modes and not all"
+    if problem.group == 1:
+        here = document.at("group")
+        yield f"{here}: 1 will not do: one sample has no spread (Eq. 12); leave it out for the whole batch"
+
+
+def _table(library: "Library", table: Table) -> Iterator[str]:
+    document = library.documents["tables"][table.name]
+    tracks = {system.track for system in library.systems.values()}
+    keys = [column.key for column in table.columns]
+    for i, column in enumerate(table.columns):
+        if keys.count(column.key) > 1:
+            yield f"{document.at('columns', i, 'key')}: {column.key!r} names two columns"
+        if (column.benchmark is None) != (column.metric is None):
+            yield f"{document.at('columns', i)}: benchmark and metric go together; a descriptor has neither"
+        if column.benchmark is not None and table.track in tracks:
+            here = document.at("columns", i, "benchmark")
+            benchmark = library.benchmarks.get(column.benchmark)
+            if benchmark is None:
+                yield f"{here}: {unknown(column.benchmark, 'benchmark', library.benchmarks)}"
+            elif column.metric not in benchmark.metrics:
+                kind = f"metric of benchmark '{benchmark.name}'"
+                yield f"{document.at('columns', i, 'metric')}: {unknown(column.metric, kind, benchmark.metrics)}"
+        for j, method in enumerate(column.trained_on):
+            if method not in TAKES and table.track in tracks:
+                yield f"{document.at('columns', i, 'trained_on', j)}: {unknown(method, 'method', TAKES)}"
+    for i, row in enumerate(table.rows):
+        if row.system is not None:
+            here = document.at("rows", i, "system")
+            if row.system not in library.systems:
+                yield f"{here}: {unknown(row.system, 'system', library.systems)}"
+            elif (found := library.systems[row.system]).track != table.track or found.kind == "classifier":
+                yield f"{here}: '{row.system}' is a {found.kind} of track {found.track}; this table is of {table.track}"
+            if row.quoted_from is not None:
+                yield f"{document.at('rows', i, 'quoted_from')}: a row is measured (system) or quoted, not both"
+        for where in ("printed", "descriptors"):
+            for key in getattr(row, where):
+                if key not in keys:
+                    yield f"{document.at('rows', i, where, key)}: {unknown(key, 'column', keys)}"
+    titles = [row.title for row in table.rows]
+    if table.baseline is not None and table.baseline not in titles:
+        yield f"{document.at('baseline')}: {unknown(table.baseline, 'row', titles)}"
+
+
+def _figure(library: "Library", figure: Figure) -> Iterator[str]:
+    document = library.documents["figures"][figure.name]
+    for title, name in figure.systems.items():
+        here = document.at("systems", title)
+        if name not in library.systems:
+            yield f"{here}: {unknown(name, 'system', library.systems)}"
+        elif library.systems[name].track != figure.track:
+            yield f"{here}: '{name}' is of track {library.systems[name].track}; this figure is of {figure.track}"
+    for i, name in enumerate(figure.problems):
+        if name not in library.problems and library.problems:
+            yield f"{document.at('problems', i)}: {unknown(name, 'problem', library.problems)}"
+    if figure.kind in ("plane", "law") and not figure.problems and library.problems:
+        yield f"{document.at('problems')}: missing; a figure of kind '{figure.kind}' shows problems of the plane"
+    if figure.kind in ("curves", "coevolution", "dose", "gallery") and not figure.systems:
+        yield f"{document.at('systems')}: missing; a figure of kind '{figure.kind}' shows systems"
+    if figure.kind in ("curves", "coevolution", "dose"):
+        for title, name in figure.systems.items():
+            if name in library.systems and library.systems[name].kind != "student":
+                here = document.at("systems", title)
+                yield f"{here}: '{name}' is a {library.systems[name].kind}; only students have a training to show"
+        benchmark = library.benchmarks.get(figure.benchmark or "")
+        if benchmark is None:
+            yield f"{document.at('benchmark')}: {unknown(figure.benchmark, 'benchmark', library.benchmarks)}"
+        else:
+            for i, metric in enumerate(figure.metrics):
+                if metric not in benchmark.metrics:
+                    kind = f"metric of benchmark '{benchmark.name}'"
+                    yield f"{document.at('metrics', i)}: {unknown(metric, kind, benchmark.metrics)}"
+    if figure.kind == "dose":
+        for title in sorted(set(figure.systems) ^ set(figure.options)):
+            yield f"{document.at('options')}: {title!r} must stand in both systems and options, where its dose is"
+
+
+def _choice(library: "Library") -> Iterator[str]:
+    document, choice = library.documents["config"]["config"], library.choice
+    if choice.scale not in library.scales:
+        yield f"{document.at('scale')}: {unknown(choice.scale, 'scale', library.scales)}"
+        return
+    for track, name in choice.domains.items():
+        here = document.at("domains", track)
+        if name not in library.domains:
+            yield f"{here}: {unknown(name, 'domain', library.domains)}"
+        elif library.domains[name].track != track:
+            yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
+        elif (complaint := misfit(library.scales[choice.scale], library.domains[name])) is not None:
+            yield f"{here}: {name!r} does not fit scale '{choice.scale}': {complaint}"
+    for goal, wanted in choice.goals.items():
+        for kind, noun, known in (("tables", "table", library.tables), ("figures", "figure", library.figures)):
+            for i, name in enumerate(getattr(wanted, kind)):
+                if name not in known and name != EVERYTHING:
+                    yield f"{document.at('goals', goal, kind, i)}: {unknown(name, noun, known)}"

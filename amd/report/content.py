@@ -1,0 +1,60 @@
+"""A table's content before any markup: its rows with their numbers, the names of its metrics, its banner, its floor."""
+
+import math
+from pathlib import Path
+from statistics import median
+
+from amd.config import plan
+from amd.config.load import Library
+from amd.config.schema import Column, Table
+from amd.report.cells import Line, Value, lines, order
+from amd.report.style import banner_lines
+
+
+class Content:
+    """A table with its numbers, before any markup."""
+
+    def __init__(self, library: Library, table: Table, scale: str, found: list[Line], complaints: list[str]) -> None:
+        domain = library.domain(scale, table.track)
+        self.table, self.scale, self.lines, self.complaints = table, scale, found, complaints
+        self.columns = plan.columns(library, table, scale)
+        self.names = {c.key: domain.metrics.get(c.metric, c.title) if c.metric else c.title for c in self.columns}
+        self.banner = banner_lines(library.scales[scale].banner, domain.stand_in)
+        self.stands_in = domain.stand_in is not None
+        self.scores = [score for line in found for score in line.scores.values()]
+        self.digests = {
+            line.row.system: library.run(line.row.system, scale, line.wanted[0]).digest
+            for line in found
+            if line.row.system
+        }
+        self.orders = {c.key: ranks for c in self.columns if (ranks := order(found, c)) is not None}
+        self.floor: dict[str, dict[str, float]] = next((s["floor"] for s in self.scores if s.get("floor")), {})
+
+    @property
+    def measured(self) -> list[Column]:
+        """Columns with a metric."""
+        return [column for column in self.columns if column.metric is not None]
+
+    def has_printed(self, column: Column) -> bool:
+        """Whether the paper prints anything in this column."""
+        return any(column.key in line.row.printed for line in self.lines)
+
+    def digits(self, column: Column, value: Value | None) -> int:
+        """Two figures of the interval, at most what the column asks for: what lies beyond is noise."""
+        width = None if value is None or value.summary is None else value.summary.half_width
+        if not width:
+            each = [v.summary.half_width for line in self.lines if (v := line.values.get(column.key)) and v.summary]
+            known = [w for w in each if w]
+            width = median(known) if known else None
+        return column.digits if not width else max(0, min(column.digits, 1 - math.floor(math.log10(width))))
+
+
+def collect(library: Library, name: str, scale: str, root: Path) -> Content:
+    """Read everything that the table shows."""
+    if name not in library.tables:
+        raise ValueError(f"'{name}' is no table; known: {', '.join(sorted(library.tables))}")
+    table = library.tables[name]
+    if (reason := plan.reason_not_runnable(library, table)) is not None:
+        raise ValueError(f"tables/{name}.yaml cannot be built yet: {reason}")
+    found, complaints = lines(library, name, scale, root)
+    return Content(library, table, scale, found, complaints)

@@ -1,0 +1,35 @@
+"""A table or figure as a page of its own, for the workflow's report: its Markdown as HTML, nothing loaded from outside."""
+
+import base64
+import html
+import os
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1b1b }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+th, td { border-bottom: 1px solid #ddd; padding: .3rem .7rem; vertical-align: top }
+thead th { border-bottom: 2px solid #444; text-align: left }
+tbody tr:hover { background: #f5f5f0 }
+blockquote { border-left: 4px solid #c90; margin: 1rem 0; padding: .2rem 1rem; background: #fff8e5 }
+img { max-width: 100% }
+code { font-size: 90% }
+"""
+
+
+def write(markdown: Path, out: Path, title: str, picture: Path | None = None) -> None:
+    """Write `markdown` (tables allowed, raw HTML escaped) as the page `out`, below `picture` (a PNG) if there is one."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown.read_text(encoding="utf-8"))
+    shown = ""
+    if picture is not None:
+        data = base64.b64encode(picture.read_bytes()).decode()
+        shown = f'<img alt="{html.escape(title, quote=True)}" src="data:image/png;base64,{data}">\n'
+    page = (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n{shown}{body}</body>\n</html>\n"
+    )
+    part = out.with_name(out.name + ".part")
+    part.write_text(page, encoding="utf-8")
+    os.replace(part, out)

@@ -1,0 +1,81 @@
+"""What is said around a table's numbers: how to read them, whether the paper's order is ours, what they were made from.
+
+Everything countable is counted from the content; nothing here knows a number.
+"""
+
+from amd.report.content import Content
+from amd.report.markup import MARK
+from amd.report.statistics import LEVEL
+
+
+def title(content: Content) -> str:
+    """As the paper numbers it."""
+    return f"{content.table.paper}: {content.table.title}" if content.table.paper else content.table.title
+
+
+def notes(content: Content) -> list[str]:
+    """What must be read with the numbers, each one sentence; all that is countable is counted."""
+    said = [f"± is half of the {LEVEL:.0%} interval of the mean over training seeds (Student's t); one seed has none."]
+    if any(v.trained_on for line in content.lines for v in line.values.values()):
+        said.append(
+            f"{MARK} this metric was also this row's training reward, or is of its family: read it with the others."
+        )
+    if any(line.state == "not run" for line in content.lines):
+        said.append("A row that is not run has no score at this scale yet.")
+    if content.floor:
+        said.append(
+            "Floor: what real images score under the same judge. Half against half: each classifier is asked about the "
+            "half that it was not trained on. As many as samples: drawn with replacement, against all of them; "
+            "precision and recall say nothing there."
+        )
+    if content.stands_in and any(content.has_printed(column) for column in content.measured):
+        said.append("The difference is arithmetic: ours is another metric, on other data, than the paper's.")
+    said += [" ".join(note.split()) for note in content.table.notes]
+    return said + content.complaints
+
+
+def order_lines(content: Content) -> list[str]:
+    """Whether the paper's order of rows is ours, column by column."""
+    found = []
+    for column in content.measured:
+        if column.key in content.orders:
+            ranks = content.orders[column.key]
+            holds = "the same" if ranks["paper"] == ranks["here"] else "another"
+            found.append(
+                f"{content.names[column.key]}: {holds} order of the means as in the paper's {column.title}. "
+                f"Paper, best first: {', '.join(ranks['paper'])}; here: {', '.join(ranks['here'])}."
+            )
+    return found
+
+
+def footer(content: Content) -> list[str]:
+    """What the numbers are of: n, seeds, protocol, judge, commits, digests and weights, and what is mixed."""
+    if not content.scores:
+        return ["Nothing has been scored at this scale yet."]
+    said = [
+        f"Samples per seed: {_each(content, 'n')}; benchmark {_each(content, 'benchmark')}, "
+        f"version {_each(content, 'version')}.",
+        *[f"Protocol: {' '.join(text.split())}" for text in _distinct(content, "protocol")],
+        f"Judge {_each(content, 'judge')} (sha256 {_short(content, 'judge_sha256')}); "
+        f"reward {_each(content, 'reward')} (sha256 {_short(content, 'reward_sha256')}).",
+        f"Code: commit {_short(content, 'git_sha')}, amd {_each(content, 'amd_version')}.",
+    ]
+    if len(commits := _distinct(content, "git_sha")) > 1:
+        said.append(f"Mixed: these scores come from {len(commits)} commits.")
+    for line in content.lines:
+        if line.scores:
+            shas = ", ".join(f"seed {seed} {score['student_sha256'][:12]}" for seed, score in line.scores.items())
+            said.append(f"{line.row.system} (digest {content.digests[str(line.row.system)]}): {shas}.")
+    return said
+
+
+def _distinct(content: Content, key: str) -> list[str]:
+    return list(dict.fromkeys(str(score.get(key)) for score in content.scores))
+
+
+def _each(content: Content, key: str) -> str:
+    return ", ".join(_distinct(content, key))
+
+
+def _short(content: Content, key: str) -> str:
+    return ", ".join(f"{sha[:12]}{'+dirty' if sha.endswith('+dirty') else ''}" for sha in _distinct(content, key))

@@ -1,0 +1,233 @@
+"""From a Run to everybody a step talks to: networks, reward, critic, pairs and real images, each only if it is read.
+
+Who starts from what:
+- real: the teacher's weights, frozen.
+- student: the start's weights. A warm start begins from the teacher itself: what that predicts at t = 0 is one step.
+- fake, full: the start's fake teacher where the start published one of the same form, else the teacher's weights.
+  (DMD2 resumes both; a fake that begins at the teacher would push an already moved student back for some updates.)
+- fake, low-rank: the frozen teacher and a branch on it, which begins at zero, or at the start's where that has the same
+  form. The real teacher is the same network seen with another share of the branch (DMDR's DynaDG).
+- critic: fresh heads on the fake's hidden states, trained with the fake, by the fake's optimiser.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from amd.backbones.adapters import add_lora, set_scale, view
+from amd.backbones.base import backbone
+from amd.backbones.critic import Critic
+from amd.config import plan
+from amd.config.load import Run
+from amd.data.labels import labels
+from amd.data.sources import images
+from amd.distill.methods import Method, row
+from amd.distill.noise import Noise
+from amd.distill.step import Batch
+from amd.distill.types import Cast, Condition, Conditioning
+from amd.train.artifact import Refused, artifact_sha, read_artifact, read_meta
+from amd.train.devices import Ranks, alone
+from amd.train.pairs import Pairs, make
+from amd.train.reward import build_decoder, build_reward
+from amd.train.stop import Stop
+from amd.train.weights import Trainable, frozen, trainable
+
+BETAS = (0.9, 0.999)  # DMD2, main/train_sd.py:191; DMDR, train_sitxl_refl_deepspeed.py
+DECAY = {"student": 0.01, "fake": 0.0}  # weight decay, as DMDR has it
+
+
+class Company(NamedTuple):
+    """What `build_cast` returns."""
+
+    cast: Cast
+    modules: dict[str, nn.Module]  # "student", "fake", and "critic" where there is one: everything that trains
+    optimisers: dict[str, Optimizer]  # "student", and "fake" with the critic
+
+
+def method_of(run: Run) -> Method:
+    """The row of Table 1 with the system's numbers."""
+    assert run.system.method is not None
+    return row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
+
+
+def build_batch(run: Run) -> Batch:
+    """Labels in groups of K for every method, so that methods differ by their slots and not by their batches."""
+    classes, (channels, side) = run.domain.classes, run.domain.latents
+
+    def draw(noise: Noise) -> Conditioning:
+        label = labels(noise, classes, run.scale.klass.group)
+        return Conditioning({"label": label}, {"label": torch.full_like(label, classes)}, run.scale.klass.group)
+
+    return Batch(draw, (channels, side, side))  # type: ignore[arg-type]
+
+
+def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = None, stop: Stop | None = None) -> Company:
+    """Everybody that the run's method reads, on `ranks.device`; weights from the checkpoints of the runs it reads.
+
+    `state`: where the tether's pairs are kept, needed by methods that read them. Raises FileNotFoundError or Refused
+    naming a checkpoint that is missing, altered, or of another digest.
+    """
+    ranks, method, system = ranks or alone(), method_of(run), run.system
+    assert run.teacher is not None
+    assert run.start is not None
+    teacher = network(run, weights(run.teacher), ranks.device).requires_grad_(False).eval()
+    student = network(run, weights(run.start), ranks.device)
+    set_pull: Callable[[float], None] | None = None
+    if system.lora is None:
+        real, fake = teacher, network(run, _full_fake(run), ranks.device)
+    else:
+        add_lora(teacher, system.lora.rank, seed=run.seed)
+        real, fake = view(teacher, 0.0), view(teacher, system.lora.scale)
+        _continue_branch(run, fake)
+        set_pull = _puller(real, system.lora.scale)
+    modules: dict[str, nn.Module] = {"student": student, "fake": fake}
+    logit: Callable[[Tensor, Tensor, Condition], Tensor] | None = None
+    if method.reads("logit"):
+        modules["critic"] = Critic(student.width, student.depth, seed=run.seed).to(ranks.device)
+        logit = _judge(fake, modules["critic"])
+    cast = Cast(
+        student=student,
+        real=real,
+        fake=fake,
+        fake_loss=fake.native_loss,
+        path=student.path,
+        cfg_weight=system.cfg_weight,
+        reward=_reward(run, method, ranks.device) if method.reads("reward") else None,
+        logit=logit,
+        pairs=_pairs(run, real, ranks, state, stop or Stop()) if method.reads("pairs") else None,
+        real_data=_real_data(run, ranks.device) if method.reads("real_data") else None,
+        set_pull=set_pull,
+        gather=ranks.gather,
+    )
+    beside = [module for role, module in modules.items() if role != "student"]
+    groups = {"student": trainable(student), "fake": trainable(*beside)}
+    lr = {"student": run.scale.klass.lr, "fake": run.scale.klass.fake_lr}
+    optimisers: dict[str, Optimizer] = {
+        role: AdamW(group, lr[role], BETAS, weight_decay=DECAY[role], fused=True) for role, group in groups.items()
+    }
+    return Company(cast, modules, optimisers)
+
+
+def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
+    """`{name}.safetensors` (by default what the run is for) of a finished run, checked to be this very run's."""
+    folder = Path(plan.folder(run))
+    found = read_meta(folder).get("digest")
+    if found != run.digest:
+        raise Refused(
+            f"{folder}: made with digest {found}, the configuration now means {run.digest}; delete it and make it again"
+        )
+    return read_artifact(folder, name or run.system.kind)
+
+
+def network(run: Run, tensors: dict[str, Tensor], device: torch.device) -> nn.Module:
+    """The run's backbone with these weights (its own copy of them), in the scale's precision."""
+    channels, side = run.domain.latents
+    with torch.device("meta"):  # nothing is initialised only to be overwritten
+        module: nn.Module = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
+    module.load_state_dict({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, assign=True)
+    module.precision = run.scale.precision
+    return module
+
+
+def made_from(run: Run) -> dict[str, dict[str, str]]:
+    """What a student was made of: role -> path, sha256 and digest."""
+    read = {"start": run.start, "teacher": run.teacher}
+    if method_of(run).reads("reward"):
+        read["reward"] = run.reward
+    return {
+        role: {"path": plan.folder(other), "sha256": artifact_sha(Path(plan.folder(other))), "digest": other.digest}
+        for role, other in read.items()
+        if other is not None
+    }
+
+
+def _full_fake(run: Run) -> dict[str, Tensor]:
+    """The start's fake teacher where it is a whole network, else the teacher."""
+    assert run.teacher is not None
+    assert run.start is not None
+    base = weights(run.teacher)
+    if run.start.system.kind != "student" or run.start.system.lora is not None:
+        return base
+    return {**base, **weights(run.start, "fake")}  # the fake's file holds what it trained: not the position table
+
+
+def _continue_branch(run: Run, fake: nn.Module) -> None:
+    """Take the start's low-rank fake over where it has the same form; a fresh branch is zero."""
+    assert run.start is not None
+    if run.start.system.kind == "student" and run.start.system.lora == run.system.lora:
+        Trainable(fake).load_state_dict(weights(run.start, "fake"))
+
+
+def _puller(real: nn.Module, scale: float) -> Callable[[float], None]:
+    """pull in [0, 1], the share of the fake's branch that the real teacher borrows."""
+
+    def set_pull(pull: float) -> None:
+        set_scale(real, pull * scale)
+
+    return set_pull
+
+
+def _reward(run: Run, method: Method, device: torch.device) -> Callable[[Tensor, Condition], Tensor]:
+    """R of decoded latents. The step asks with or without a graph; frozen weights carry none either way."""
+    judge = build_reward(run, device)
+    if any("reward" in force.value.reads for force in method.external) and not judge.differentiable:
+        raise ValueError(
+            f"systems/{run.system.name}.yaml: method '{run.system.method}' descends the reward's gradient, and domain "
+            f"'{run.domain.name}' gives '{run.domain.reward.name}', which has none"
+        )
+    decode = build_decoder(run, device)
+    return lambda x, cond: judge(decode(x), cond)
+
+
+def _judge(fake: nn.Module, critic: nn.Module) -> Callable[[Tensor, Tensor, Condition], Tensor]:
+    """The critic on the fake's features. Asked by the student (x_t has a graph), weights get no gradient."""
+    moving = trainable(fake, critic)
+
+    def logit(x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        with frozen(moving) if x_t.requires_grad else nullcontext():
+            return critic(fake.features(x_t, t, cond, critic.layers))
+
+    return logit
+
+
+def _pairs(run: Run, teacher: nn.Module, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
+    sizes, (channels, side) = run.scale.klass, run.domain.latents
+    if state is None:
+        raise ValueError(
+            f"method '{run.system.method}' reads the teacher's ODE pairs: name a state folder to keep them in"
+        )
+    return make(
+        teacher,
+        teacher.null,
+        Path(state) / "pairs",
+        count=sizes.tether_pairs,
+        chunk=sizes.sample_batch,
+        shape=(channels, side, side),
+        classes=run.domain.classes,
+        steps=sizes.teacher_steps,
+        cfg_weight=run.system.cfg_weight,
+        seed=run.seed,
+        ranks=ranks,
+        stop=stop,
+    )
+
+
+def _real_data(run: Run, device: torch.device) -> Callable[[Noise], tuple[Tensor, Condition]]:
+    """Real images and their labels, drawn with replacement."""
+    data = run.domain.data
+    if data is None:
+        raise ValueError(
+            f"domains/{run.domain.name}.yaml: method '{run.system.method}' trains a critic on real images: set data"
+        )
+    x, label = images(data.source, data.assets, run.mirror, run.domain.pixels)
+
+    def draw(noise: Noise) -> tuple[Tensor, Condition]:
+        index = noise.integers("real", len(x)).cpu()
+        return x[index].to(device), {"label": label[index].to(device)}
+
+    return draw

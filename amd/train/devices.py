@@ -1,0 +1,129 @@
+"""Which device, which rank, and everything that ranks say to each other. The only file that knows accelerate.
+
+A run never mentions how many processes there are: the global batch is fixed, `Ranks.micro` derives the accumulation,
+and gradients are averaged here after the last micro-batch of an update, because an update spans several forward passes
+that go through callables (`amd.distill.types.Cast`). Sharded parameters would enter at `average` and `Session.save`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from accelerate.state import PartialState
+from torch import Tensor, nn
+
+from amd.train.threads import threads
+
+__all__ = ["Ranks", "alone", "leave", "ranks", "threads"]
+
+BUCKET = 2**24  # gradient elements per all-reduce: 64 MB of float32
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `world`."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def micro(self, batch: int, rows: int, group: int) -> int:
+        """Into how many micro-batches an update of `batch` rows splits so that a process sees at most `rows` at once.
+
+        A micro-batch holds whole groups over all ranks. Raises ValueError where the batch does not split.
+        """
+        if batch % self.world:
+            raise ValueError(
+                f"class.batch {batch} does not split over {self.world} processes; use a divisor of {batch}"
+            )
+        for parts in range(1, batch // self.world + 1):
+            fits = batch // self.world <= parts * rows
+            if fits and batch % (parts * self.world) == 0 and (batch // parts) % group == 0:
+                assert parts * self.world * (batch // parts // self.world) == batch
+                return parts
+        raise ValueError(
+            f"class.batch {batch} on {self.world} processes does not split into micro-batches of at most {rows} rows "
+            f"(class.micro_batch) that hold whole groups of {group} (class.group)"
+        )
+
+    @torch.no_grad()
+    def gather(self, rows: Tensor) -> Tensor:
+        """(b, ...) of this rank -> (B, ...) of all ranks in rank order, without gradient."""
+        if self.world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def average(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
+        """Replace gradients by their mean over ranks, in buckets; returns the mean of `loss`.
+
+        Every rank must have gradients for the same parameters: they run the same graph.
+        """
+        if self.world == 1:
+            return loss
+        loss = loss.clone()
+        dist.all_reduce(loss)
+        bucket: list[Tensor] = []
+        for gradient in [p.grad for p in parameters if p.grad is not None]:
+            bucket.append(gradient)
+            if sum(g.numel() for g in bucket) >= BUCKET:
+                self._reduce(bucket)
+                bucket = []
+        if bucket:
+            self._reduce(bucket)
+        return loss / self.world
+
+    def _reduce(self, bucket: list[Tensor]) -> None:
+        flat = torch.cat([g.flatten() for g in bucket])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def most(self, code: int) -> int:
+        """The largest of what the ranks say: how they agree to save or to stop."""
+        if self.world == 1:
+            return code
+        said = torch.tensor(code, device=self.device)
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+        return int(said)
+
+    def collect(self, said: T) -> list[T]:
+        """What every rank says, in rank order. For small things, rarely."""
+        if self.world == 1:
+            return [said]
+        heard: list[T | None] = [None] * self.world
+        dist.all_gather_object(heard, said)
+        return heard  # type: ignore[return-value]
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def ranks() -> Ranks:
+    """This process, as `accelerate launch`, `torchrun` or a plain `python` started it."""
+    state = PartialState()
+    return Ranks(state.process_index, state.num_processes, state.device)
+
+
+def alone(device: str | torch.device = "cpu") -> Ranks:
+    """One process, whatever the environment says."""
+    return Ranks(0, 1, torch.device(device))
+
+
+def leave() -> None:
+    """Close the process group, if there is one: call it last."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

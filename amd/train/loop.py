@@ -1,0 +1,312 @@
+"""Distillation: phases of `amd.distill.step` -> backward, clip, finite?, optimiser step; average, journal, save, stop.
+
+An interrupted run continues where its newest good state is, and ends in the same student bit for bit: every random
+number is a function of (seed, iteration), and a state holds every weight, moment and average. Iterations are student
+updates.
+"""
+
+import math
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from amd.config.load import Run
+from amd.distill.noise import Noise
+from amd.distill.step import Phase, step
+from amd.train.artifact import read_meta, write_artifact, write_tensors
+from amd.train.cast import Company, build_batch, build_cast, made_from, method_of
+from amd.train.checkpoint import Session
+from amd.train.devices import Ranks, leave, ranks, threads
+from amd.train.journal import Journal
+from amd.train.lease import Lease
+from amd.train.progress import Progress
+from amd.train.stop import Stop
+from amd.train.weights import EMA, Trainable, trainable
+
+CLIP = 1.0  # of the gradient's norm per update (DMDR, train_sitxl_refl_deepspeed.py)
+LINES = 100  # of the journal, per run
+GO, SAVE, STOP = 0, 1, 2
+
+
+class NonFinite(FloatingPointError):
+    """A loss or a gradient that is not a number; no weight has moved since the last good state plus whole updates."""
+
+
+def milestones(iterations: int, count: int) -> list[int]:
+    """At most `count` iterations, evenly spaced, the last one included."""
+    return sorted({round(iterations * k / count) for k in range(1, count + 1)} - {0})
+
+
+def learning_rate(base: float, iteration: int, iterations: int, warmup: float) -> float:
+    """Constant after a linear rise over the first `warmup` of the run; iteration 0 is not at rate 0."""
+    rising = warmup * iterations
+    return base if iteration + 1 >= rising else base * (iteration + 1) / rising
+
+
+@dataclass
+class Optimiser:
+    """Moves one role at a time, and only where everything is finite."""
+
+    company: Company
+    ranks: Ranks
+    where: str = ""  # for the message: what is being trained, at which iteration
+    last_good: Path | None = None
+    _loss: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, phase: Phase) -> dict[str, float]:
+        """Backward; after an update's last micro-batch average over ranks, clip, check, step, forget all gradients.
+
+        Returns the update's loss and gradient norm, or nothing before the last micro-batch.
+        """
+        phase.loss.backward()
+        so_far = self._loss.pop(phase.role, None)
+        loss = phase.loss.detach() if so_far is None else so_far + phase.loss.detach()
+        if not phase.last:
+            self._loss[phase.role] = loss
+            return {}
+        parameters = self.parameters(phase.role)
+        loss = self.ranks.average(parameters, loss)
+        norm = nn.utils.clip_grad_norm_(parameters, CLIP)
+        values = {"loss": float(loss), "gradient": float(norm)}
+        for what, value in values.items():
+            if not math.isfinite(value):
+                last = f"the last good state is {self.last_good}" if self.last_good else "there is no state yet"
+                raise NonFinite(
+                    f"{self.where}: the {phase.role}'s {what} is {value}; stopped before its optimiser moved; {last}"
+                )
+        self.company.optimisers[phase.role].step()
+        for optimiser in self.company.optimisers.values():  # a force leaks the student's gradient into the critic
+            optimiser.zero_grad(set_to_none=True)
+        return values
+
+    def parameters(self, role: str) -> list[nn.Parameter]:
+        """What the role's optimiser moves."""
+        return [p for group in self.company.optimisers[role].param_groups for p in group["params"]]
+
+
+def distill(run: Run, out: Path, state: Path, budget_s: float | None = None, *, save_every_s: float = 60.0) -> None:
+    """Train a student: artefact `out`, training state in `state`.
+
+    Exit code 75 (SystemExit) after SIGTERM, SIGINT or a budget that nears its end, with everything saved. Raises
+    NonFinite before an optimiser moves on a value that is none. Under several processes all call this.
+    """
+    threads()
+    out, state, world = Path(out), Path(state), ranks()
+    with ExitStack() as stack:
+        stop = stack.enter_context(Stop(budget_s))
+        lease = Lease(state, interrupted=lambda: _give_up(stop)) if world.main else None
+        if lease is not None:
+            stack.enter_context(lease)
+        world.wait()
+        if world.most(int(world.main and _finished(run, out))):
+            return
+        training = Training(run, out, state, world, stop, lease)
+        training.run_to_the_end(save_every_s)
+        world.wait()
+    leave()
+
+
+class Training:
+    """One attempt at one run."""
+
+    def __init__(self, run: Run, out: Path, state: Path, world: Ranks, stop: Stop, lease: Lease | None) -> None:
+        """Builds everybody and resumes the newest good state."""
+        self.run, self.out, self.state, self.world, self.stop, self.lease = run, out, state, world, stop, lease
+        sizes, system = run.scale.klass, run.system
+        self.title = f"{run.name} seed {run.seed}"
+        self.method = method_of(run)
+        self.company = build_cast(run, world, state=state, stop=stop)
+        self.batch = build_batch(run)
+        self.micro = world.micro(sizes.batch, sizes.micro_batch, sizes.group)
+        self.iterations = run.stage_iterations
+        self.milestones = milestones(self.iterations, sizes.milestones)
+        self.ema = EMA(self.company.modules["student"], system.ema) if system.ema else None
+        self.session = Session(state, f"{run.digest}-seed{run.seed}", quiet=not world.main)
+        self.done = self.session.restore(self._roles(), self.company.optimisers)
+        assert len(set(world.collect(self.done))) == 1, "ranks resumed different steps"
+        self._refuse_ranks_that_differ()
+        self.kept: dict[str, str] = {k: str(v) for k, v in _mapping(self.session.extra.get("milestones")).items()}
+        self.journal = Journal(state / "journal.jsonl", resumed=self.done) if world.main else None
+
+    def run_to_the_end(self, save_every_s: float) -> None:
+        """Every iteration that is left, then the artefact."""
+        optimiser = Optimiser(self.company, self.world, last_good=self.session.last_good)
+        every = max(1, self.iterations // LINES)
+        with Progress(self.title, self.iterations, self.done, quiet=not self.world.main) as progress:
+            progress.say(f"from iteration {self.done} to {self.iterations}: {self._setting()}")
+            self.stop.resting()
+            while self.done < self.iterations:
+                logged = (self.done + 1) % every == 0 or self.done + 1 == self.iterations
+                seen = self._iterate(optimiser, stats=logged)
+                self.done += 1
+                if self.done in self.milestones:
+                    self._keep_milestone()
+                if logged:
+                    self._log(seen, progress)
+                progress.step(**{k: v for k, v in seen.items() if k in ("student/gradient", "fake/loss")})
+                self.stop.stepped()
+                self._save_or_stop(optimiser, save_every_s)
+            self._finish()
+            progress.say(f"done: {self.out}")
+
+    def _iterate(self, optimiser: Optimiser, *, stats: bool) -> dict[str, float]:
+        """One student update and its fake updates; what was seen, where asked for."""
+        run, system = self.run, self.run.system
+        for role, base in (("student", run.scale.klass.lr), ("fake", run.scale.klass.fake_lr)):
+            for group in self.company.optimisers[role].param_groups:
+                group["lr"] = learning_rate(base, self.done, self.iterations, system.warmup)
+        noise = Noise(
+            run.seed,
+            earlier(run) + self.done,
+            run.scale.klass.batch,
+            rank=self.world.rank,
+            world=self.world.world,
+            device=self.world.device,
+        )
+        optimiser.where = f"{self.title}, iteration {self.done}"
+        optimiser.last_good = self.session.last_good
+        progress = self.done / self.iterations
+        seen: dict[str, list[float]] = {}
+        for phase in step(
+            self.method, self.company.cast, self.batch, noise, progress=progress, micro=self.micro, stats=stats
+        ):
+            values = optimiser(phase)
+            if phase.role == "student" and phase.last and self.ema is not None:
+                self.ema.update()
+            for key, value in {**values, **phase.stats}.items():
+                seen.setdefault(f"{phase.role}/{key}", []).append(float(value))
+        return {key: sum(values) / len(values) for key, values in seen.items()}
+
+    def _roles(self) -> dict[str, Trainable | EMA]:
+        """Everything that a state holds, optimisers aside."""
+        roles: dict[str, Trainable | EMA] = {role: Trainable(m) for role, m in self.company.modules.items()}
+        return roles if self.ema is None else {**roles, "ema": self.ema}
+
+    def _student(self) -> dict[str, Tensor]:
+        """The weights that are used: the average where there is one."""
+        student = self.company.modules["student"]
+        return dict(student.state_dict()) if self.ema is None else self.ema.complete(student)
+
+    def _keep_milestone(self) -> None:
+        """In the state folder until the end; a state that relies on it knows its sha256."""
+        if self.world.main:
+            assert self.lease is not None
+            self.lease.check()
+            name = _milestone(self.done)
+            self.kept[name] = write_tensors(self.state / name, self._student())
+
+    def _save_or_stop(self, optimiser: Optimiser, every_s: float) -> None:
+        reason = self.stop.reason(self.session.save_s) if self.done < self.iterations else None
+        said = self.world.most(STOP if reason else SAVE if self.world.main and self.session.due(every_s) else GO)
+        if said == GO:
+            return
+        self.save()
+        self.stop.resting()
+        if said == STOP:
+            self.world.wait()
+            leave()
+            what = f"saved {self.session.last_good}" if self.world.main else "saved by the main process"
+            self.stop.leave(reason or "another process stops", what)
+
+    def save(self) -> None:
+        """The state after `done` iterations."""
+        if not self.world.main:
+            return
+        assert self.lease is not None
+        self.lease.check()
+        tensors = {role: holder.state_dict() for role, holder in self._roles().items()}
+        self.session.save(
+            self.done, tensors, self.company.optimisers, extra={"milestones": self.kept}, attached=self.kept
+        )
+
+    def _finish(self) -> None:
+        """The artefact is in place before the states go; the journal stays."""
+        if not self.world.main:
+            return
+        assert self.lease is not None
+        self.lease.check()
+        run = self.run
+        tensors: dict[str, Mapping[str, Tensor] | Path] = {
+            "student": self._student(),
+            "fake": Trainable(self.company.modules["fake"]).state_dict(),
+            **{name.removesuffix(".safetensors"): self.state / name for name in self.kept},
+        }
+        meta = {
+            "kind": "student",
+            "system": run.system.name,
+            "run": run.name,
+            "scale": run.scale.name,
+            "seed": run.seed,
+            "digest": run.digest,
+            "iterations": self.iterations,
+            "made_from": made_from(run),
+        }
+        write_artifact(self.out, tensors, meta, expected=self.kept)
+        self.session.clear()
+        for folder in ("milestones", "pairs"):
+            shutil.rmtree(self.state / folder, ignore_errors=True)
+
+    def _log(self, seen: dict[str, float], progress: Progress) -> None:
+        """Means over ranks: each saw its own rows."""
+        everywhere = self.world.collect(seen)
+        if self.journal is None:
+            return
+        keys = sorted(set().union(*everywhere))
+        mean = {key: _mean([each[key] for each in everywhere if key in each]) for key in keys}
+        self.journal.write(self.done, {**mean, "s_per_iteration": round(progress.each_s, 4)})
+
+    def _refuse_ranks_that_differ(self) -> None:
+        """Ranks start from the same weights, or their averaged gradients mean nothing."""
+        if self.world.world > 1:
+            own = [float(p.detach().double().sum()) for p in trainable(*self.company.modules.values())]
+            if any(other != own for other in self.world.collect(own)):
+                raise RuntimeError(f"{self.title}: ranks hold different weights; do they read the same checkpoints?")
+
+    def _setting(self) -> str:
+        sizes = self.run.scale.klass
+        return (
+            f"{self.run.system.method}, batch {sizes.batch} on {self.world.world} x {self.world.device}, "
+            f"{self.micro} micro-batches, {self.run.scale.precision}, digest {self.run.digest}"
+        )
+
+
+def earlier(run: Run) -> int:
+    """Iterations of the students that this one continues: its draws go on where theirs ended, and repeat none."""
+    return 0 if run.start is None else earlier(run.start) + run.start.stage_iterations
+
+
+def _milestone(iteration: int) -> str:
+    return f"milestones/{iteration:06d}.safetensors"
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _finished(run: Run, out: Path) -> bool:
+    """Whether an earlier attempt, or an orphan of one, finished this very run."""
+    try:
+        meta = read_meta(out)
+    except (FileNotFoundError, ValueError):
+        return False
+    there = (meta.get("digest"), meta.get("seed"), meta.get("iterations")) == (
+        run.digest,
+        run.seed,
+        run.stage_iterations,
+    )
+    if there:
+        print(f"{out}: finished already (digest {run.digest}); delete the folder to train it anew", flush=True)
+    return there
+
+
+def _give_up(stop: Stop) -> None:
+    if reason := stop.reason():
+        stop.leave(reason, "nothing was begun")

@@ -1,0 +1,223 @@
+"""Teachers and classifiers: trained here from real images, or, where the domain has a published teacher, converted.
+
+Teacher: flow matching on the linear path, t uniform, labels dropped for classifier-free guidance (Ma et al., SiT).
+Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, cosine to zero, EMA.
+Shapes: B rows of the global batch, x (B, C, H, H).
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from amd.backbones.base import Backbone, backbone
+from amd.backbones.keymaps import load_published
+from amd.backbones.sit import SiTBackbone
+from amd.config.load import Run
+from amd.config.schema import Pretraining
+from amd.data.assets import locate, sha256
+from amd.data.sources import half, images
+from amd.distill.noise import Noise
+from amd.rewards.classifier import Classifier, accuracy
+from amd.train.checkpoint import Session, write_artifact
+from amd.train.devices import Ranks, leave, ranks, threads
+from amd.train.journal import Journal
+from amd.train.lease import Lease
+from amd.train.progress import Progress
+from amd.train.stop import Stop
+from amd.train.weights import EMA, trainable
+
+CLIP = 1.0  # of the gradient's norm
+DECAY = {"teacher": 0.0, "classifier": 0.01}  # weight decay; SiT trains without
+EVERY = 50  # iterations per journal line
+SAVE_S = 60.0  # between states
+
+
+class Task(NamedTuple):
+    """What is trained, and how one batch scores it."""
+
+    module: nn.Module
+    sizes: Pretraining
+    loss: Callable[[Noise], Tensor]  # mean over this rank's rows
+    report: Callable[[], dict[str, object]]  # of the finished module, for meta.json
+
+
+def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) -> None:
+    """Make the teacher or classifier `run` in folder `out`; resumes from `state`, exits 75 after SIGTERM or the budget.
+
+    ValueError for a run that is neither; FloatingPointError where a loss or gradient is not finite: nothing has moved.
+    """
+    out, state = Path(out), Path(state)
+    if run.system.kind not in DECAY:
+        raise ValueError(f"{run.name}: kind {run.system.kind} is not pretrained; a teacher or a classifier is")
+    threads()
+    world = ranks()
+    if run.system.kind == "teacher" and run.domain.teacher is not None:
+        if world.main:
+            convert(run, out)
+        leave()
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    with Stop(budget_s) as stop, Lease(state) if world.main else nullcontext() as lease:
+        _train(run, out, state, world, stop, lease.check if lease else lambda: None)
+
+
+def convert(run: Run, out: Path) -> None:
+    """The published teacher of the domain as an artefact in our names and our arrow of time."""
+    published = run.domain.teacher
+    assert published is not None
+    file = locate(published.asset, run.mirror)
+    module = _network(run)
+    if not isinstance(module, SiTBackbone):
+        raise ValueError(f"system {run.name}: no published layout is known for backbone {run.system.backbone!r}")
+    load_published(module, file, published.layout)
+    origin = {"file": published.asset.file, "sha256": sha256(file), "layout": published.layout}
+    write_artifact(out, {"teacher": module.state_dict()}, {**_meta(run, 0), "made_from": {"published": origin}})
+
+
+def teacher_task(run: Run, device: torch.device) -> Task:
+    """Flow matching of the network from scratch."""
+    sizes, domain = run.scale.klass.teacher, run.domain
+    if sizes is None or domain.data is None or domain.autoencoder is not None:
+        raise ValueError(
+            f"scale {run.scale.name}, domain {domain.name}: a teacher is trained here where the scale has "
+            "class.teacher, the domain has data, and its network sees pixels; else the domain names a published teacher"
+        )
+    x, label = (part.to(device) for part in images(domain.data.source, domain.data.assets, run.mirror, domain.pixels))
+    module = _network(run).to(device)
+
+    def loss(noise: Noise) -> Tensor:
+        index = noise.integers("images", len(x))
+        clean, asked = x[index], label[index]
+        eps, t = noise.normal("eps", x.shape[1:]), noise.uniform("t")
+        dropped = noise.uniform("dropout") < sizes.label_dropout
+        return module.native_loss(clean, eps, t, {"label": asked.masked_fill(dropped, domain.classes)}).mean()
+
+    return Task(module, sizes, loss, dict)
+
+
+def classifier_task(run: Run, device: torch.device) -> Task:
+    """Cross-entropy on the system's half of the images; judged on the other half."""
+    sizes, domain, system = run.scale.klass.classifier, run.domain, run.system
+    if sizes is None or domain.data is None or system.architecture is None or system.half is None:
+        raise ValueError(
+            f"system {system.name} at scale {run.scale.name}, domain {domain.name}: a classifier is trained here where "
+            "the scale has class.classifier, the domain has data, and the system has architecture and half"
+        )
+    x, label = (part.to(device) for part in images(domain.data.source, domain.data.assets, run.mirror, domain.pixels))
+    own, other = half(label, system.half), half(label, 1 - system.half)
+    module = Classifier(system.architecture, domain.classes, domain.pixels[0], seed=run.seed).to(device)
+
+    def loss(noise: Noise) -> Tensor:
+        index = own[noise.integers("images", len(own))]
+        down, right = noise.integers("down", 3), noise.integers("right", 3)
+        return F.cross_entropy(module(shifted(x[index], down - 1, right - 1)), label[index])
+
+    def report() -> dict[str, object]:
+        shares = {name: accuracy(module, x[rows], label[rows]) for name, rows in (("own", own), ("other", other))}
+        return {"accuracy": {f"{name} half": share for name, share in shares.items()}}
+
+    return Task(module, sizes, loss, report)
+
+
+TASKS = {"teacher": teacher_task, "classifier": classifier_task}
+
+
+def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """(B, C, H, H) moved by (B,) pixels in {-1, 0, 1} each way; the border is filled with black (-1)."""
+    batch, side = x.shape[0], x.shape[3]
+    line = torch.arange(side, device=x.device) + 1
+    rows, columns = line - down[:, None], line - right[:, None]  # (B, H) into the padded image
+    padded = F.pad(x, (1, 1, 1, 1), value=-1.0)
+    at = torch.arange(batch, device=x.device)[:, None, None]
+    return padded.movedim(1, 3)[at, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+
+
+def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Callable[[], None]) -> None:
+    """The loop. `held` raises unless this process may still write."""
+    task = TASKS[run.system.kind](run, world.device)
+    sizes, parameters = task.sizes, trainable(task.module)
+    # fused: one pass over the parameters; the others loop in Python
+    optimiser = AdamW(parameters, sizes.lr, weight_decay=DECAY[run.system.kind], fused=True)
+    ema = EMA(task.module, sizes.ema)
+    session = Session(state, run.digest, quiet=not world.main)
+    done = session.restore({"weights": task.module, "ema": ema}, {"weights": optimiser})
+    journal = Journal(state / "journal.jsonl", resumed=done) if world.main else None
+    title = f"{run.name} seed {run.seed}"
+
+    def save() -> None:
+        if world.main:
+            held()
+            tensors = {"weights": task.module.state_dict(), "ema": ema.state_dict()}
+            session.save(done, tensors, {"weights": optimiser})
+
+    mean = torch.zeros((), device=world.device)
+    stop.resting()
+    with Progress(title, sizes.iterations, done, quiet=not world.main) as progress:
+        while done < sizes.iterations:
+            for group in optimiser.param_groups:
+                group["lr"] = sizes.lr * (1 + math.cos(math.pi * done / sizes.iterations)) / 2
+            noise = Noise(run.seed, done, sizes.batch, world.rank, world.world, run.system.kind, device=world.device)
+            loss = task.loss(noise)
+            loss.backward()
+            value = world.average(parameters, loss.detach())
+            norm = nn.utils.clip_grad_norm_(parameters, CLIP)
+            if not bool(torch.isfinite(value) & torch.isfinite(norm)):
+                last = session.last_good or "none yet"
+                raise FloatingPointError(
+                    f"{title}: loss {float(value)} and gradient norm {float(norm)} at iteration {done + 1}; "
+                    f"the weights were not moved; last good state: {last}"
+                )
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            ema.decay = min(sizes.ema, (1 + done) / (10 + done))  # the first averages do not remember the random start
+            ema.update()
+            done += 1
+            stop.stepped()
+            mean += (value - mean) / ((done - 1) % EVERY + 1)
+            if journal and done % EVERY == 0:
+                journal.write(
+                    done, {"loss": float(mean), "gradient": float(norm), "lr": optimiser.param_groups[0]["lr"]}
+                )
+            progress.step(loss=float(mean))
+            if done % EVERY == 0:
+                mean.zero_()
+            stopping = stop.reason(session.save_s)
+            if world.most(int(bool(stopping))) and done < sizes.iterations:
+                save()
+                stop.leave(stopping or "another process stops", f"iteration {done} of {sizes.iterations} is in {state}")
+            if world.most(int(session.due(SAVE_S))):
+                save()
+                stop.resting()
+    task.module.load_state_dict(ema.complete(task.module))
+    if world.main:
+        held()
+        write_artifact(out, {run.system.kind: task.module.state_dict()}, {**_meta(run, done), **task.report()})
+        session.clear()
+    world.wait()
+    leave()
+
+
+def _network(run: Run) -> Backbone:
+    (channels, side), sizes = run.domain.latents, run.scale.klass
+    module = backbone(run.system.backbone)(sizes.network, run.domain.classes, channels, side, seed=run.seed)
+    module.precision = run.scale.precision
+    return module
+
+
+def _meta(run: Run, iterations: int) -> dict[str, object]:
+    return {
+        "kind": run.system.kind,
+        "system": run.system.name,
+        "scale": run.scale.name,
+        "seed": run.seed,
+        "digest": run.digest,
+        "iterations": iterations,
+        "made_from": {},
+    }

@@ -1,0 +1,51 @@
+"""A run's reward, and the way from its latents to the pixels that a reward looks at, from checkpoints and assets."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from amd.config import plan
+from amd.config.load import Run
+from amd.data.assets import locate
+from amd.rewards.base import Material, Reward, reward
+from amd.train.artifact import Refused, read_artifact, read_meta
+
+
+def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
+    """The reward of the run's domain on `device`.
+
+    FileNotFoundError where its classifier is not trained yet, or names the published file that is nowhere.
+    """
+    scorer, trained = run.domain.reward, run.reward
+    if scorer.system is not None and trained is None:
+        raise ValueError(f"run {run.name} reads no reward; domain {run.domain.name} has one from {scorer.system}")
+    material = Material(
+        classes=run.domain.classes,
+        channels=run.domain.pixels[0],
+        architecture=trained.system.architecture if trained else None,
+        weights=_weights(trained) if trained else None,
+        files=[locate(asset, run.mirror) for asset in scorer.assets],
+    )
+    built = reward(scorer.name, material)
+    assert isinstance(built, torch.nn.Module)
+    return built.to(device)
+
+
+def _weights(classifier: Run) -> dict[str, Tensor]:
+    folder = Path(plan.folder(classifier))
+    found = read_meta(folder).get("digest")
+    if found != classifier.digest:
+        raise Refused(f"{folder}: made with digest {found}, config/ now means {classifier.digest}; make it again")
+    return read_artifact(folder, "classifier")
+
+
+def build_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
+    """Latents (B, *S) -> pixels (B, C, H, H), differentiable; the identity where the domain has no autoencoder."""
+    if run.domain.autoencoder is None:
+        return lambda latents: latents
+    from amd.backbones.autoencoder import load_autoencoder  # diffusers takes seconds to import
+
+    file = locate(run.domain.autoencoder.asset, run.mirror)
+    return load_autoencoder(file, run.domain.autoencoder.scaling).to(device).decode

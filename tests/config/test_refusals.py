@@ -1,0 +1,395 @@
+"""Whatever is wrong in config/ is said at load: file, key, value, and what would be right."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from amd.config.load import ConfigError, load
+
+Edit = Callable[[str, str, str], None]
+
+REFUSALS = {
+    # what is wrong: (file, text there, its replacement, what the message must say)
+    "unknown key": (
+        "systems/sit-amd.yaml",
+        "method: amd",
+        "methdo: amd",
+        ["systems/sit-amd.yaml: methdo (line", "'methdo' is no key here", "did you mean 'method'?", "known: about,"],
+    ),
+    "unknown number": (
+        "systems/sit-amd.yaml",
+        "  s: 0.5\n",
+        "  sensitivity: 0.5\n",
+        ["systems/sit-amd.yaml: numbers.sensitivity", "known: anneal, clip", " s, "],
+    ),
+    "wrong type": (
+        "scales/tiny.yaml",
+        "  batch: 64\n",
+        '  batch: "64"\n',
+        ["scales/tiny.yaml: class.batch (line", "'64' will not do", "integer"],
+    ),
+    "true is no number": (
+        "scales/tiny.yaml",
+        "  batch: 64\n",
+        "  batch: true\n",
+        ["scales/tiny.yaml: class.batch", "True will not do"],
+    ),
+    "out of range": (
+        "scales/tiny.yaml",
+        "  lr: 2.0e-4",
+        "  lr: -2e-4",
+        ["scales/tiny.yaml: class.lr", "-0.0002 will not do", "greater than 0"],
+    ),
+    "not finite": (
+        "scales/tiny.yaml",
+        "  lr: 2.0e-4",
+        "  lr: .nan",
+        ["scales/tiny.yaml: class.lr", "'.nan' will not do"],
+    ),
+    "s of one": (
+        "systems/sit-amd.yaml",
+        "  s: 0.5\n",
+        "  s: 1.0\n",
+        [
+            "systems/sit-amd.yaml: numbers.s (line",
+            "1.0 will not do",
+            "less than 1",
+            "beta = 1 - s a (Eq. 13)",
+            "try 0.5",
+        ],
+    ),
+    "a group of one": (
+        "scales/tiny.yaml",
+        "  group: 8",
+        "  group: 1",
+        ["scales/tiny.yaml: class.group (line", "1 will not do", "sit-amd", "Eq. 12", "e.g. 8"],
+    ),
+    "a group that does not divide the batch": (
+        "scales/tiny.yaml",
+        "  group: 8",
+        "  group: 7",
+        ["scales/tiny.yaml: class.group", "7 does not divide class.batch 64"],
+    ),
+    "micro-batches that do not divide the batch": (
+        "scales/tiny.yaml",
+        "  micro_batch: 64",
+        "  micro_batch: 48",
+        ["scales/tiny.yaml: class.micro_batch", "48 does not divide class.batch 64"],
+    ),
+    "no reward": (
+        "domains/digits.yaml",
+        "reward: {name: classifier, system: digits-reward}\n",
+        "",
+        ["domains/digits.yaml: reward: missing", "AMD, naive, DMDR", "system: digits-reward"],
+    ),
+    "a reward from nowhere": (
+        "domains/digits.yaml",
+        "reward: {name: classifier, system: digits-reward}",
+        "reward: {name: classifier}",
+        ["domains/digits.yaml: reward (line", "either a system (trained here) or assets"],
+    ),
+    "the judge is the reward": (
+        "domains/digits.yaml",
+        "system: digits-judge",
+        "system: digits-reward",
+        ["domains/digits.yaml: judge.system", "'digits-reward' is the training reward too"],
+    ),
+    "a reward that is a student": (
+        "domains/digits.yaml",
+        "system: digits-reward",
+        "system: sit-dmd",
+        ["domains/digits.yaml: reward.system", "'sit-dmd' is a student of track class; a classifier"],
+    ),
+    "a number the method does not have": (
+        "systems/sit-amd-without-sharpening.yaml",
+        "  s: 0.5\n",
+        "  k: 0.5\n",
+        ["numbers.k", "'k' is no number of method 'amd-without-sharpening'", "known: clip, eta"],
+    ),
+    "a shrinking teacher without a branch": (
+        "systems/sit-magic.yaml",
+        "lora: {rank: 32, scale: 2.0}\n",
+        "",
+        ["systems/sit-magic.yaml: lora: missing", "'magic' borrows", "lora: {rank: 32, scale: 2.0}"],
+    ),
+    "unknown method": (
+        "systems/sit-d-dmd.yaml",
+        "method: d-dmd",
+        "method: ddmd",
+        ["systems/sit-d-dmd.yaml: method", "'ddmd' is no method; did you mean 'd-dmd'?", "amd-literal"],
+    ),
+    "unknown start": (
+        "systems/sit-dmd.yaml",
+        "start: sit-warm-short",
+        "start: sit-warm",
+        ["systems/sit-dmd.yaml: start (line", "'sit-warm' is no system; did you mean 'sit-warm-"],
+    ),
+    "a start that comes from nobody": (
+        "systems/sit-warm-short.yaml",
+        "start: sit-teacher\n",
+        "",
+        ["systems/sit-warm-short.yaml: start: missing; a student needs it"],
+    ),
+    "no stage": (
+        "systems/sit-warm-short.yaml",
+        "stage: short\n",
+        "",
+        ["systems/sit-warm-short.yaml: stage", "missing; a student needs it"],
+    ),
+    "a start that is a classifier": (
+        "systems/sit-warm-short.yaml",
+        "start: sit-teacher",
+        "start: digits-judge",
+        ["systems/sit-warm-short.yaml: start", "'digits-judge' is a classifier", "backbone 'sit' belongs here"],
+    ),
+    "starts in a circle": (
+        "systems/sit-warm-long.yaml",
+        "stage: long",
+        "stage: long\nstart: sit-dmd-long",
+        ["start", "goes in a circle"],
+    ),
+    "a teacher that is a student": (
+        "systems/sit-warm-short.yaml",
+        "teacher: sit-teacher",
+        "teacher: sit-amd",
+        ["teacher", "'sit-amd' is a student of track class; a teacher of track class belongs here"],
+    ),
+    "a stage of its own invention": (
+        "systems/sit-dmd.yaml",
+        "stage: finetune",
+        "stage: finetun",
+        ["systems/sit-dmd.yaml: stage", "'finetun' is no choice; did you mean 'finetune'?"],
+    ),
+    "a classifier with a method": (
+        "systems/digits-judge.yaml",
+        "half: 1",
+        "half: 1\nmethod: amd",
+        ["systems/digits-judge.yaml: method", "a classifier has no 'method'; it may have about, architecture, half"],
+    ),
+    "another teacher's start": (
+        "systems/sit-amd.yaml",
+        "method: amd",
+        "method: amd\nteacher_seed: 1",
+        ["systems/sit-amd.yaml: teacher_seed", "its start 'sit-warm-short' learnt from the teacher of seed 0"],
+    ),
+    "unknown system in a row": (
+        "tables/table4.yaml",
+        "system: sit-amd, printed",
+        "system: sit-amdd, printed",
+        ["tables/table4.yaml: rows[4]", "'sit-amdd' is no system; did you mean 'sit-amd'? known: digits-judge,"],
+    ),
+    "unknown benchmark": (
+        "tables/table4.yaml",
+        "title: FID, benchmark: class,",
+        "title: FID, benchmark: clas,",
+        ["tables/table4.yaml: columns[0].benchmark", "'clas' is no benchmark; did you mean 'class'?"],
+    ),
+    "unknown metric": (
+        "tables/table4.yaml",
+        "metric: sfid",
+        "metric: sfidd",
+        ["tables/table4.yaml: columns[1].metric", "'sfidd' is no metric of benchmark 'class'; did you mean 'sfid'?"],
+    ),
+    "unknown column of a printed value": (
+        "tables/table4.yaml",
+        '{fid: "3.5573"',
+        '{fidd: "3.5573"',
+        ["tables/table4.yaml: rows[2].printed.fidd", "'fidd' is no column; did you mean 'fid'?"],
+    ),
+    "a printed value that is a number": (
+        "tables/table4.yaml",
+        'fid: "3.5573"',
+        "fid: 3.5573",
+        ["tables/table4.yaml: rows[2].printed.fid", "3.5573 will not do", "string"],
+    ),
+    "unknown baseline": (
+        "tables/table4.yaml",
+        "baseline: DMD\n",
+        "baseline: DMD1\n",
+        ["tables/table4.yaml: baseline (line", "'DMD1' is no row; did you mean 'DMD'?"],
+    ),
+    "a metric nobody judges": (
+        "benchmarks/class.yaml",
+        "metrics: [fid,",
+        "metrics: [fidd,",
+        ["benchmarks/class.yaml: metrics[0]", "'fidd' is no metric of a domain of track class"],
+    ),
+    "a figure of a teacher's training": (
+        "figures/figure6.yaml",
+        "DMD: sit-dmd",
+        "DMD: sit-teacher",
+        ["figures/figure6.yaml: systems.DMD", "'sit-teacher' is a teacher; only students"],
+    ),
+    "a dose without its strength": (
+        "figures/dose.yaml",
+        "  k = 3: 3.0\n",
+        "",
+        ["figures/dose.yaml: options", "'k = 3' must stand in both"],
+    ),
+    "unknown domain": (
+        "scales/tiny.yaml",
+        "class: digits",
+        "class: digit",
+        ["scales/tiny.yaml: domains.class", "'digit' is no domain; did you mean 'digits'?"],
+    ),
+    "a domain that the scale cannot run": (
+        "scales/tiny.yaml",
+        "domains: {class: digits}",
+        "domains: {class: imagenet}",
+        ["scales/tiny.yaml: domains.class", "'imagenet' does not fit", "patches of 5"],
+    ),
+    "nobody to teach": (
+        "domains/imagenet.yaml",
+        "teacher:\n  layout: sit\n  asset:\n    file: SiT-XL-2-256x256.pt\n"
+        "    license: MIT            # released with SiT (Ma et al., 2024); its download.py names the address\n",
+        "",
+        ["scales/paper.yaml: domains.class", "no published teacher and the scale no class.teacher"],
+    ),
+    "a chosen domain that does not exist": (
+        "config.yaml",
+        "domains: {}",
+        "domains: {class: fashon}",
+        ["config.yaml: domains.class", "'fashon' is no domain; did you mean 'fashion'?"],
+    ),
+    "unknown scale": ("config.yaml", "scale: tiny", "scale: tinny", ["config.yaml: scale", "did you mean 'tiny'?"]),
+    "unknown goal": (
+        "config.yaml",
+        "tables: [table4]",
+        "tables: [tabel4]",
+        ["config.yaml: goals.main.tables[0]", "'tabel4' is no table; did you mean 'table4'?"],
+    ),
+    "a duplicate key": (
+        "systems/sit-amd.yaml",
+        "method: amd\n",
+        "method: amd\nmethod: naive\n",
+        ["systems/sit-amd.yaml: method (line", "duplicate key, first on line"],
+    ),
+    "no YAML": ("systems/sit-amd.yaml", "method: amd\n", "method: [amd\n", ["systems/sit-amd.yaml: no valid YAML"]),
+    "a name of its own": (
+        "systems/sit-amd.yaml",
+        "method: amd\n",
+        "method: amd\nname: sit\n",
+        ["systems/sit-amd.yaml: name", "the name is the file's: 'sit-amd'"],
+    ),
+    "extends nobody": (
+        "systems/sit-amd.yaml",
+        "extends: sit-dmd",
+        "extends: sit-dmdd",
+        ["systems/sit-amd.yaml: extends (line 1)", "'sit-dmdd' is no system; did you mean 'sit-dmd"],
+    ),
+    "extends itself": (
+        "systems/sit-dmd.yaml",
+        "extends: sit-warm-short",
+        "extends: sit-amd",
+        ["extends", "goes in a circle"],
+    ),
+    "no default footprint": (
+        "scales/paper.yaml",
+        "  default: {cpus: 4, mem_mb: 16000, runtime_min: 60}\n",
+        "",
+        ["scales/paper.yaml: footprints", "'default' is missing"],
+    ),
+    "a stage without iterations": (
+        "scales/paper.yaml",
+        "    ablation: 2000          # A.4, Figure 5\n",
+        "",
+        ["scales/paper.yaml: class.iterations", "stage 'ablation' is missing"],
+    ),
+    "heads that do not divide the width": (
+        "scales/tiny.yaml",
+        "network: {patch: 4, width: 128, depth: 4, heads: 4}",
+        "network: {patch: 4, width: 128, depth: 4, heads: 5}",
+        ["scales/tiny.yaml: class.network", "width 128 is not a multiple of heads 5"],
+    ),
+    "an asset with half a checksum": (
+        "domains/fashion.yaml",
+        "    - file: train-images-idx3-ubyte.gz\n      sha256: b0564c",
+        "    - file: train-images-idx3-ubyte.gz\n      sha256: b05",
+        ["domains/fashion.yaml: data.assets[0].sha256", "will not do"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
+def test_what_is_wrong_is_refused_by_file_key_and_value(case: tuple[str, str, str, list[str]], root: Path, edit: Edit):
+    file, old, new, said = case
+    if "patches of 5" in said[-1]:  # a scale that would fit but for its patches
+        edit("scales/tiny.yaml", "network: {patch: 4,", "network: {patch: 5,")
+    edit(file, old, new)
+    with pytest.raises(ConfigError) as refusal:
+        load(root)
+    for fragment in said:
+        assert fragment in str(refusal.value)
+
+
+def test_the_line_is_the_one_of_the_value(root: Path, edit: Edit):
+    edit("systems/sit-amd.yaml", "  s: 0.5\n", "  # a comment\n\n  s: 1.5\n")
+    line = (root / "systems/sit-amd.yaml").read_text().split("\n").index("  s: 1.5") + 1
+    with pytest.raises(ConfigError, match=rf"systems/sit-amd\.yaml: numbers\.s \(line {line}\)"):
+        load(root)
+
+
+def test_a_value_that_was_inherited_is_shown_where_it_stands(root: Path, edit: Edit):
+    edit("systems/sit-warm-short.yaml", "cfg_weight: 1.5", "cfg_weight: 0.5")
+    with pytest.raises(ConfigError) as refusal:
+        load(root)
+    inherited = [line for line in refusal.value.problems if "systems/sit-amd.yaml: cfg_weight" in line]
+    assert len(inherited) == 1
+    assert "systems/sit-warm-short.yaml, line" in inherited[0]
+
+
+def test_one_mistake_does_not_hide_another(root: Path, edit: Edit):
+    edit("systems/sit-amd.yaml", "  s: 0.5\n", "  s: 1.5\n")
+    edit("scales/tiny.yaml", "  group: 8", "  group: 0")
+    edit("domains/digits.yaml", "classes: 10", "classes: ten")
+    with pytest.raises(ConfigError) as refusal:
+        load(root)
+    for file in ("systems/sit-amd.yaml", "scales/tiny.yaml", "domains/digits.yaml"):
+        assert file in str(refusal.value)
+
+
+def test_an_error_is_a_value_error():
+    assert issubclass(ConfigError, ValueError)  # what a user wrote, not what we promised ourselves
+
+
+def test_a_folder_without_config_says_where_to_stand(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"config\.yaml: no such file; run from the repository's root"):
+        load(tmp_path)
+
+
+def test_an_anchor_that_holds_itself_ends(root: Path):
+    (root / "tables/table4.yaml").write_text("rows: &all [*all]\n")
+    with pytest.raises(ConfigError, match="an anchor may hold itself"):
+        load(root)
+
+
+@pytest.mark.parametrize(("text", "value"), [("2e-5", 2e-5), ("1.5e-3", 1.5e-3), (".5", 0.5), ("1", 1.0)])
+def test_numbers_are_read_as_they_look(root: Path, edit: Edit, text: str, value: float):
+    edit("scales/tiny.yaml", "  lr: 2.0e-4", f"  lr: {text}")
+    assert load(root).scales["tiny"].klass.lr == value
+
+
+@pytest.mark.parametrize("word", ["on", "no", "yes", "2024-01-01"])
+def test_words_stay_words(root: Path, edit: Edit, word: str):
+    edit("systems/sit-amd.yaml", "title: AMD\n", f"title: {word}\n")
+    assert load(root).systems["sit-amd"].title == word
+
+
+def test_unknown_names_at_run_time_list_the_known(root: Path):
+    library = load(root)
+    with pytest.raises(ConfigError, match="'sit-amdd' is no system; did you mean 'sit-amd'"):
+        library.run("sit-amdd", "tiny", 0)
+    with pytest.raises(ConfigError, match="'tinny' is no scale; did you mean 'tiny'"):
+        library.run("sit-amd", "tinny", 0)
+    with pytest.raises(ConfigError, match="its stage is 'finetune'; it has no 'long'"):
+        library.run("sit-amd", "tiny", 0, "long")
+    with pytest.raises(ConfigError, match="a teacher has no stage 'ablation'"):
+        library.run("sit-teacher", "tiny", 0, "ablation")
+
+
+def test_a_chosen_domain_replaces_the_scales(root: Path, edit: Edit):
+    edit("config.yaml", "domains: {}", "domains: {class: fashion}")
+    library = load(root)
+    assert library.run("sit-amd", "tiny", 0).domain.name == "fashion"
+    assert library.run("sit-amd", "tiny", 0).judge.name == "fashion-judge"

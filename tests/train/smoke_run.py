@@ -1,0 +1,119 @@
+"""A distillation at smoke size, for tests and for the child processes they start (and kill).
+
+`python smoke_run.py OUT STATE '{"method": ...}'` distils in the working folder; see `Case` for the keys.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from amd.backbones.sit import SiTBackbone
+from amd.config import plan
+from amd.config.load import Run, load
+from amd.config.schema import LoRA, Numbers
+from amd.distill.noise import generator
+from amd.rewards.classifier import Classifier
+from amd.train.artifact import write_artifact
+from amd.train.loop import distill
+
+CONFIG = Path(__file__).parents[2] / "config"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a test varies; the rest is sit-amd at smoke."""
+
+    method: str = "amd"
+    numbers: dict[str, Any] = field(default_factory=lambda: {"ratio": 2})
+    rank: int | None = None  # of a low-rank fake
+    ema: float = 0.9
+    iterations: int = 4
+    seed: int = 0
+    sizes: dict[str, Any] = field(default_factory=dict)  # of class
+    warmup: float = 0.0
+
+    def run(self) -> Run:
+        """The run; its digest tells cases apart."""
+        base = load(CONFIG).run("sit-amd", "smoke", self.seed)
+        system = base.system.model_copy(
+            update={
+                "method": self.method,
+                "numbers": Numbers(**self.numbers),
+                "ema": self.ema,
+                "lora": None if self.rank is None else LoRA(rank=self.rank, scale=2.0),
+                "warmup": self.warmup,
+            }
+        )
+        scale = base.scale.model_copy(update={"klass": base.scale.klass.model_copy(update=self.sizes)})
+        digest = f"{self.method}-{self.rank}-{self.iterations}"
+        return replace(base, system=system, scale=scale, stage_iterations=self.iterations, digest=digest)
+
+
+def make_checkpoints() -> None:
+    """Random weights for the teacher, the start with its fake, and the reward, under their digests."""
+    run = Case().run()
+    assert run.start is not None
+    assert run.teacher is not None
+    assert run.reward is not None
+    domain, (channels, side) = run.domain, run.domain.latents
+
+    def noisy(module: torch.nn.Module, name: str) -> dict[str, torch.Tensor]:
+        draw = generator("smoke", name)
+        moved = {n for n, p in module.named_parameters() if p.requires_grad}
+        return {
+            key: value + 0.05 * torch.randn(value.shape, generator=draw) if key in moved else value
+            for key, value in module.state_dict().items()
+        }
+
+    sit = SiTBackbone(run.scale.klass.network, domain.classes, channels, side)
+    fake = noisy(sit, "fake")
+    del fake["network.pos_embed"]
+    for made, tensors in (
+        (run.teacher, {"teacher": noisy(sit, "teacher")}),
+        (run.start, {"student": noisy(sit, "student"), "fake": fake}),
+        (run.reward, {"classifier": noisy(Classifier("conv", domain.classes, domain.pixels[0]), "reward")}),
+    ):
+        write_artifact(Path(plan.folder(made)), tensors, {"kind": made.system.kind, "digest": made.digest})
+
+
+# --- for children ----------------------------------------------------------------------------------------------------
+
+
+def attempt(folder: str, case: dict[str, Any], out: str, state: str, **more: Any) -> None:
+    """One attempt in `folder`, saving after every iteration."""
+    os.chdir(folder)
+    distill(Case(**case).run(), Path(out), Path(state), **{"save_every_s": 0.0, **more})
+
+
+def killed_attempt(folder: str, case: dict[str, Any], out: str, state: str, what: str, count: int) -> None:
+    """An attempt that SIGKILLs itself before the `count`-th call of `what`: an optimiser's "step", or a "rename"."""
+    owner: Any
+    owner, name = (torch.optim.AdamW, "step") if what == "step" else (os, "replace")
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+    attempt(folder, case, out, state)
+
+
+def arguments(case: Case) -> str:
+    """A case as the command line has it."""
+    return json.dumps(asdict(case))
+
+
+if __name__ == "__main__":
+    attempt(".", json.loads(sys.argv[3]), sys.argv[1], sys.argv[2])

@@ -1,0 +1,299 @@
+"""Whatever happens to a run, running the same command again ends in bitwise the student of an uninterrupted run."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from smoke_run import Case, arguments, attempt, killed_attempt
+
+from amd.train.artifact import read_meta
+from amd.train.journal import read
+from amd.train.loop import NonFinite, distill
+
+AMD = Case()  # full fake teacher, EMA, rewards in student and fake updates
+LOW_RANK = Case(method="dmdr", rank=4)  # low-rank fake, shrinking real teacher, a gradient through the reward
+CRITIC = Case(method="dmd2")  # critic heads in the fake's optimiser, real images
+TETHER = Case(method="dmd", ema=0.0, numbers={"ratio": 1})  # ODE pairs, no average
+STEPS = 4 * 3  # optimiser steps of a case with ratio 2
+
+forks = multiprocessing.get_context("forkserver")  # children of a process that has imported torch and not used it
+forks.set_forkserver_preload(["amd.train.loop"])
+
+
+def in_child(target: Any, *args: Any) -> int:
+    """Exit code; minus the signal's number where one ended it."""
+    child = forks.Process(target=target, args=args)
+    child.start()
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def made(out: Path) -> dict[str, str]:
+    """file -> sha256 of everything in an artefact."""
+    files = read_meta(out)["files"]
+    assert isinstance(files, dict)
+    return files
+
+
+def straight(case: Case, folder: Path) -> dict[str, str]:
+    """What an uninterrupted run makes."""
+    distill(case.run(), folder / "straight", folder / "straight-state")
+    return made(folder / "straight")
+
+
+def test_killed_before_any_step_of_an_optimiser_it_ends_the_same(checkpoints: Path) -> None:
+    expected = straight(AMD, checkpoints)
+    for count in range(1, STEPS + 1):
+        where = (str(checkpoints), asdict(AMD), f"out{count}", f"state{count}")
+        assert in_child(killed_attempt, *where, "step", count) == -signal.SIGKILL
+        assert not (checkpoints / f"out{count}").exists()
+        assert in_child(attempt, *where) == 0
+        assert made(checkpoints / f"out{count}") == expected, f"killed before optimiser step {count}"
+
+
+@pytest.mark.parametrize("case", [LOW_RANK, CRITIC, TETHER], ids=lambda case: case.method)
+def test_killed_again_and_again_it_ends_the_same(checkpoints: Path, case: Case) -> None:
+    expected = straight(case, checkpoints)
+    where = (str(checkpoints), asdict(case), "out", "state")
+    for what, count in (("step", 2), ("rename", 2), ("step", 5), ("rename", 7), ("rename", 9), ("step", 4)):
+        assert in_child(killed_attempt, *where, what, count) == -signal.SIGKILL
+    assert in_child(attempt, *where) == 0
+    assert made(checkpoints / "out") == expected
+
+
+def test_killed_before_any_rename_it_ends_the_same(checkpoints: Path) -> None:
+    expected = straight(AMD, checkpoints)
+    where = (str(checkpoints), asdict(AMD), "out", "state")
+    count = 0
+    while in_child(killed_attempt, *where, "rename", (count := count + 1)) == -signal.SIGKILL:
+        assert count < 200
+    assert count > 5
+    assert made(checkpoints / "out") == expected
+
+
+def test_two_runs_are_bitwise_equal_and_another_seed_is_not(checkpoints: Path) -> None:
+    expected = straight(AMD, checkpoints)
+    distill(AMD.run(), checkpoints / "again", checkpoints / "again-state")
+    assert made(checkpoints / "again") == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_exits_75_and_the_next_attempt_goes_on(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    expected = straight(AMD, checkpoints)
+    original, calls = torch.optim.AdamW.step, 0
+
+    def step(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # in the middle of the second iteration
+            os.kill(os.getpid(), number)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(SystemExit) as left:
+        distill(AMD.run(), checkpoints / "out", checkpoints / "state", save_every_s=1e9)
+    assert left.value.code == 75
+    assert calls == 6  # the iteration was finished, and no other begun
+    assert f"{number.name}: saved {checkpoints / 'state' / 'step-000002'}" in capsys.readouterr().err
+    assert not (checkpoints / "out").exists()
+    distill(AMD.run(), checkpoints / "out", checkpoints / "state")
+    assert calls == STEPS
+    assert made(checkpoints / "out") == expected
+
+
+def test_a_nearing_budget_saves_exits_75_and_every_attempt_gets_further(checkpoints: Path) -> None:
+    expected = straight(AMD, checkpoints)
+    attempts = 0
+    while not (checkpoints / "out").exists():
+        attempts += 1
+        assert attempts <= AMD.iterations
+        try:
+            distill(AMD.run(), checkpoints / "out", checkpoints / "state", budget_s=0.0, save_every_s=1e9)
+        except SystemExit as left:
+            assert left.code == 75
+    assert attempts == AMD.iterations  # the last iteration is followed by the artefact, not by a stop
+    assert made(checkpoints / "out") == expected
+
+
+def test_a_budget_that_suffices_changes_nothing(checkpoints: Path) -> None:
+    distill(AMD.run(), checkpoints / "out", checkpoints / "state", budget_s=3600.0)
+    assert made(checkpoints / "out") == straight(AMD, checkpoints)
+
+
+def test_the_budget_ends_the_teachers_pairs_too_and_no_chunk_is_made_twice(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import amd.train.pairs as pairs
+
+    case = Case(method="dmd", numbers={"ratio": 1}, sizes={"tether_pairs": 12, "sample_batch": 4})
+    expected = straight(case, checkpoints)
+    original, chunks = pairs.euler, []
+    monkeypatch.setattr(pairs, "euler", lambda *args: chunks.append(1) or original(*args))
+    with pytest.raises(SystemExit) as left:
+        distill(case.run(), checkpoints / "out", checkpoints / "state", budget_s=0.0)
+    assert left.value.code == 75
+    os.makedirs(checkpoints / "state" / "pairs" / "0000004.part")  # what a kill leaves
+    (file,) = (checkpoints / "straight-state").glob("journal.jsonl")
+    assert file.is_file()
+    distill(case.run(), checkpoints / "out", checkpoints / "state")
+    assert len(chunks) == 3
+    assert made(checkpoints / "out") == expected
+
+
+# --- what is not a number --------------------------------------------------------------------------------------------
+
+
+def poison_rewards(monkeypatch: pytest.MonkeyPatch, call: int) -> list[int]:
+    """The `call`-th batch of rewards holds one NaN. Returns a list that grows with every optimiser step."""
+    import amd.rewards.classifier as classifier
+
+    original, step, calls, steps = classifier.log_probability, torch.optim.AdamW.step, 0, list[int]()
+
+    def poisoned(*args: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        values = original(*args)
+        return torch.cat([values[:-1], values[-1:] * torch.nan]) if calls == call else values
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        steps.append(calls)
+        return step(*args, **kwargs)
+
+    monkeypatch.setattr(classifier, "log_probability", poisoned)
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    return steps
+
+
+@pytest.mark.parametrize(("call", "role", "steps"), [(7, "student", 6), (8, "fake", 7)])
+def test_a_reward_that_is_no_number_stops_before_the_optimiser_moves_and_names_the_last_good_state(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, call: int, role: str, steps: int
+) -> None:
+    expected = straight(AMD, checkpoints)
+    with monkeypatch.context() as patched:
+        moved = poison_rewards(patched, call)  # the third iteration's student update, or its first fake update
+        with pytest.raises(NonFinite) as stopped:
+            distill(AMD.run(), checkpoints / "out", checkpoints / "state", save_every_s=0.0)
+        assert len(moved) == steps
+    said = str(stopped.value)
+    assert f"sit-amd seed 0, iteration 2: the {role}'s loss is nan" in said
+    assert f"last good state is {checkpoints / 'state' / 'step-000002'}" in said
+    assert not (checkpoints / "out").exists()
+    distill(AMD.run(), checkpoints / "out", checkpoints / "state")  # healed, it goes on from there
+    assert made(checkpoints / "out") == expected
+
+
+def test_a_gradient_that_is_no_number_stops_though_the_loss_is_one(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import amd.train.loop as loop
+
+    build = loop.build_cast
+
+    def hooked(*args: Any, **kwargs: Any) -> Any:
+        company = build(*args, **kwargs)
+        weight: torch.Tensor = company.modules["student"].get_parameter("network.final_layer.linear.weight")
+        weight.register_hook(lambda gradient: gradient * torch.inf)
+        return company
+
+    monkeypatch.setattr(loop, "build_cast", hooked)
+    with pytest.raises(NonFinite, match=r"iteration 0: the student's gradient is (inf|nan).*there is no state yet"):
+        distill(AMD.run(), checkpoints / "out", checkpoints / "state")
+
+
+# --- the journal, the end, and the beginning -------------------------------------------------------------------------
+
+
+def test_the_journal_survives_attempts_and_has_every_step_once(checkpoints: Path) -> None:
+    where = (str(checkpoints), asdict(AMD), "out", "state")
+    in_child(killed_attempt, *where, "step", 8)  # in iteration 3 of 4; the state after 2 is there
+    in_child(attempt, *where)
+    lines = read(checkpoints / "state" / "journal.jsonl")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    distill(AMD.run(), checkpoints / "straight", checkpoints / "straight-state")
+    uninterrupted = read(checkpoints / "straight-state" / "journal.jsonl")
+    for line in (*lines, *uninterrupted):
+        del line["s_per_iteration"]
+    assert lines == uninterrupted
+
+
+def test_a_finished_run_is_not_trained_again(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    straight(AMD, checkpoints)
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: pytest.fail("an optimiser moved"))
+    distill(AMD.run(), checkpoints / "straight", checkpoints / "straight-state")
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_at_the_end_only_the_journal_and_the_lease_are_left_of_the_state(checkpoints: Path) -> None:
+    straight(TETHER, checkpoints)
+    assert sorted(file.name for file in (checkpoints / "straight-state").iterdir()) == ["journal.jsonl", "lease"]
+
+
+def test_an_altered_milestone_is_made_again(checkpoints: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    expected = straight(AMD, checkpoints)
+    where = (str(checkpoints), asdict(AMD), "out", "state")
+    in_child(killed_attempt, *where, "step", 11)  # in iteration 4 of 4: milestone 2 is kept, states 2 and 3 rely on it
+    file = checkpoints / "state" / "milestones" / "000002.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    assert in_child(attempt, *where) == 0
+    assert made(checkpoints / "out") == expected
+    assert "step-000003 refused: milestones/000002.safetensors is truncated or altered" in capfd.readouterr().err
+
+
+# --- several processes, several micro-batches ------------------------------------------------------------------------
+
+
+def difference(folder: Path, a: str, b: str) -> float:
+    """Largest distance of two students' weights, as a share of how far one has moved from the start."""
+    from amd.train.artifact import read_artifact
+
+    one, other = read_artifact(folder / a, "student"), read_artifact(folder / b, "student")
+    start = read_artifact(folder / "checkpoints/smoke/sit-warm-short/seed0", "student")
+    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
+    assert moved > 0
+    return max(float((one[name] - other[name]).abs().max()) for name in one) / moved
+
+
+SPANNING = {"batch": 8, "group": 8, "micro_batch": 8}  # one group: its rewards are on both ranks
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(sizes=SPANNING, ema=0.0),
+        Case(sizes={"batch": 16, "group": 8, "micro_batch": 4}, ema=0.0),  # groups span ranks, two micro-batches
+        Case(method="dmd2", sizes=SPANNING, ema=0.0),
+    ],
+    ids=["one-group", "accumulating", "critic"],
+)
+def test_two_processes_give_the_students_of_one(checkpoints: Path, case: Case) -> None:
+    straight(case, checkpoints)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = str(Path(__file__).with_name("smoke_run.py"))
+    done = subprocess.run(
+        [*launch, script, "two", "two-state", arguments(case)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "on 2 x cpu" in done.stderr
+    assert difference(checkpoints, "straight", "two") < 1e-3
+    assert len(read(checkpoints / "two-state" / "journal.jsonl")) == case.iterations
+
+
+@pytest.mark.parametrize("method", ["amd", "amd-literal", "dmd2", "dmdr", "dmd"])
+def test_micro_batches_give_the_student_of_the_whole_batch(checkpoints: Path, method: str) -> None:
+    rank, numbers = (4 if method == "dmdr" else None), ({} if method == "amd-literal" else {"ratio": 2})
+    for parts in (1, 2):
+        case = Case(method=method, rank=rank, ema=0.0, numbers=numbers, sizes={"micro_batch": 16 // parts})
+        distill(case.run(), checkpoints / f"out{parts}", checkpoints / f"state{parts}")
+    assert difference(checkpoints, "out1", "out2") < 1e-3

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# launch.sh NODES GPUS CPUS COMMAND...   start `python COMMAND` once per GPU, on one node or several.
+# The scheduler has given the nodes already (see footprint() in rules/common.smk); this only starts processes.
+# GPUS are per node; 0 starts one process per node, on CPUs (gloo).
+set -euo pipefail
+nodes=$1 per_node=$(($2 > 0 ? $2 : 1)) cpus=$3
+gres=${2/#0/}
+shift 3
+port=$((20000 + ${SLURM_JOB_ID:-$$} % 20000))
+if [ "$nodes" -eq 1 ]; then
+    exec python -m torch.distributed.run --nnodes=1 --nproc-per-node="$per_node" \
+        --master-addr=127.0.0.1 --master-port="$port" "$@"
+fi
+# Snakemake's job step keeps little more than SLURM_JOB_ID of Slurm's environment, so Slurm is asked for the nodes.
+hosts=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%N)
+head=$(scontrol show hostnames "$hosts" | head -n 1)
+export nodes per_node head port
+# shellcheck disable=SC2016  # expanded on each node, where SLURM_NODEID is known
+exec srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task="$cpus" ${gres:+--gres="gpu:$gres"} \
+    --kill-on-bad-exit=1 --export=ALL bash -c 'exec python -m torch.distributed.run --nnodes="$nodes" \
+        --node-rank="$SLURM_NODEID" --nproc-per-node="$per_node" --master-addr="$head" --master-port="$port" "$@"' _ "$@"

@@ -1,0 +1,20 @@
+rule pretrain:
+    output:
+        directory(plan.checkpoint("{scale}", "{run}", "{seed}")),
+    log:
+        log_of("pretrain"),
+    wildcard_constraints:
+        run=either(PRETRAINED),
+    priority: 1
+    threads: cores("pretrain")
+    resources:
+        **footprint("pretrain"),
+    params:
+        digest=digest("pretrain"),
+        state=state_of_run,
+        budget=budget,
+    message:
+        "Pretrain {wildcards.run}, seed {wildcards.seed}"
+    shell:
+        "python -m amd pretrain --scale {wildcards.scale} --system {wildcards.run} --seed {wildcards.seed}"
+        " --out {output} --state {params.state} --budget {params.budget} > {log} 2>&1"
