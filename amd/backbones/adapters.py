@@ -8,6 +8,7 @@ The scale belongs to the view and not to a call, so blocks that are recomputed i
 import copy
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from amd.distill.noise import generator
 
+M = TypeVar("M", bound=nn.Module)
 TARGETS = ("qkv", "proj")  # of the attention: DMDR adapts q and v; here the whole projection in and the one out
 
 
@@ -64,7 +66,7 @@ def add_lora(backbone: nn.Module, rank: int, targets: Sequence[str] = TARGETS, *
     return parameters
 
 
-def view(backbone: nn.Module, scale: float) -> nn.Module:
+def view(backbone: M, scale: float) -> M:
     """The same parameters and buffers (the very objects) in modules of its own, at its own scale."""
     shared = {id(tensor): tensor for tensor in (*backbone.parameters(), *backbone.buffers())}
     twin = copy.deepcopy(backbone, memo=dict(shared))

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from amd.backbones.base import Precision
+from amd.backbones.base import Precision, fill
 
 STABLE_DIFFUSION = {  # config.json of stabilityai/sd-vae-ft-ema; used where none lies beside the file
     "block_out_channels": [128, 256, 512, 512],
@@ -53,7 +53,7 @@ class LatentAutoencoder(nn.Module):
 def load_autoencoder(file: Path, scaling: float) -> LatentAutoencoder:
     """From diffusion_pytorch_model.safetensors, or a folder that holds it; config.json beside it is used if there.
 
-    ValueError names the file and the keys that are missing or unexpected.
+    ValueError names the file and the keys that do not fit.
     """
     file = Path(file)
     if file.is_dir():
@@ -64,10 +64,7 @@ def load_autoencoder(file: Path, scaling: float) -> LatentAutoencoder:
     config = json.loads(settings.read_text()) if settings.is_file() else STABLE_DIFFUSION
     with torch.device("meta"):  # nothing is initialised only to be overwritten
         vae = AutoencoderKL.from_config(config)
-    try:
-        vae.load_state_dict({_current(name): tensor.float() for name, tensor in load_file(file).items()}, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{file}: {error}") from error
+    fill(vae, {_current(name): tensor.float() for name, tensor in load_file(file).items()}, str(file))
     return LatentAutoencoder(vae, scaling)
 
 

@@ -5,6 +5,7 @@ published weights run the other way is converted at its own door (amd.backbones.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Literal
 
@@ -49,6 +50,26 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def null(self, cond: Condition) -> Condition:
         """The condition of classifier-free guidance's unconditional half: same keys and shapes."""
+
+
+def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load `weights`, which must fit exactly; they are assigned, so a module on the meta device becomes real.
+
+    ValueError names `source` and the first keys that are missing, unexpected, or of another shape.
+    """
+    own = module.state_dict()
+    shapes = [
+        f"{name} is {tuple(weights[name].shape)} and should be {tuple(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    complaints = {"missing": sorted(own.keys() - weights.keys()), "unexpected": sorted(weights.keys() - own.keys())}
+    found = [f"{len(names)} {kind}: {', '.join(names[:3])}" for kind, names in complaints.items() if names]
+    if shapes:
+        found.append(f"{len(shapes)} of another shape: {', '.join(shapes[:3])}")
+    if found:
+        raise ValueError(f"{source}: its weights are not those of this {type(module).__name__}; {'; '.join(found)}")
+    module.load_state_dict(dict(weights), assign=True)
 
 
 def backbone(name: str) -> type[Backbone]:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from amd.backbones.base import fill
 from amd.backbones.sit import FREQUENCIES, MAX_PERIOD, SiTBackbone, position_embedding
 
 Layout = Literal["sit", "repa"]
@@ -33,28 +34,21 @@ def load_published(backbone: SiTBackbone, file: Path, layout: Layout) -> SiTBack
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r} is not known; known: {', '.join(LAYOUTS)}")
     weights = converted(read(Path(file)), layout, backbone, str(file))
-    own = backbone.network.state_dict()
-    missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    if missing or unexpected:
-        raise ValueError(f"{file}: not the {layout} layout of this network; missing {missing}, unexpected {unexpected}")
-    for name, tensor in own.items():
-        if tensor.shape != weights[name].shape:
-            raise ValueError(
-                f"{file}: {name} has shape {tuple(weights[name].shape)}, this network's is {tuple(tensor.shape)}; "
-                f"network {backbone.size}, {backbone.classes} classes, latents {backbone.channels} x {backbone.side}^2"
-            )
     table = position_embedding(backbone.width, backbone.network.grid)
-    if not torch.allclose(weights["pos_embed"], table, atol=1e-5):  # float32 rounding of sines
-        raise ValueError(f"{file}: pos_embed is not the sine-cosine table of a {backbone.network.grid}^2 grid")
-    # assign: works for a network on the meta device, and copies nothing
-    backbone.network.load_state_dict(weights, assign=True)
+    # 1e-5: float32 rounding of sines
+    if weights["pos_embed"].shape != table.shape or not torch.allclose(weights["pos_embed"], table, atol=1e-5):
+        grid = backbone.network.grid
+        raise ValueError(
+            f"{file}: pos_embed is not the sine-cosine table of a {grid} x {grid} grid of {backbone.width}"
+        )
+    fill(backbone.network, weights, f"{file} in the {layout} layout")
     return backbone
 
 
 def read(file: Path) -> dict[str, Tensor]:
     """Name -> tensor of a checkpoint file, wrappers opened. Nothing but tensors and plain values is unpickled."""
     if file.suffix == ".safetensors":
-        return load_file(file)
+        return {name.removeprefix("module."): tensor for name, tensor in load_file(file).items()}
     with torch.serialization.safe_globals([Namespace]):  # both trainers keep their command line beside the weights
         content = torch.load(file, map_location="cpu", weights_only=True)
     for wrapper in ("ema", "model"):

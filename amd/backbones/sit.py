@@ -43,9 +43,9 @@ def position_embedding(width: int, grid: int) -> Tensor:
     return torch.cat((columns, rows), dim=1).float()[None]
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (B, N, D), shift and scale (B, 1, D) -> x (1 + scale) + shift."""
-    return torch.addcmul(x + shift, x, scale)
+def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (B, N, D), shift and scale (B, 1, D) -> norm(x) (1 + scale) + shift; the norm alone in float32."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=NORM_EPS).to(scale.dtype), 1 + scale)
 
 
 class Attention(nn.Module):
@@ -61,12 +61,13 @@ class Attention(nn.Module):
         """(B, N, D) -> (B, N, D)."""
         batch, tokens, width = x.shape
         head = width // self.heads
-        q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, head).permute(2, 0, 3, 1, 4).unbind(0)  # (B, h, N, d)
+        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, head).permute(2, 0, 3, 1, 4)  # (3, B, h, N, d)
         if x.device.type == "cpu":  # the fused kernel's bfloat16 backward takes half of a training step there
-            weights = torch.matmul(q * head**-0.5, k.transpose(-2, -1)).softmax(-1)
-            out = torch.matmul(weights, v)
+            q, k, v = qkv.reshape(3, batch * self.heads, tokens, head).unbind(0)  # one copy instead of three
+            mix = torch.bmm(q * head**-0.5, k.transpose(1, 2)).softmax(2)
+            out = torch.bmm(mix, v).unflatten(0, (batch, self.heads))
         else:
-            out = F.scaled_dot_product_attention(q, k, v)
+            out = F.scaled_dot_product_attention(*qkv.unbind(0))
         return self.proj(out.transpose(1, 2).reshape(batch, tokens, width))
 
 
@@ -88,20 +89,15 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.width = width
         self.attn = Attention(width, heads)
         self.mlp = Mlp(width)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """x (B, N, D), c (B, D) already through the SiLU all blocks share -> (B, N, D)."""
-        parts = self.adaLN_modulation[1](c).float()[:, None].chunk(6, dim=2)
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = parts
-        x = torch.addcmul(x, gate_a, self.attn(modulate(self._norm(x), shift_a, scale_a)))
-        return torch.addcmul(x, gate_m, self.mlp(modulate(self._norm(x), shift_m, scale_m)))
-
-    def _norm(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.width,), eps=NORM_EPS)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation[1](c)[:, None].chunk(6, dim=2)
+        x = x + gate_a * self.attn(modulated_norm(x, shift_a, scale_a))
+        return x + gate_m * self.mlp(modulated_norm(x, shift_m, scale_m))
 
 
 class FinalLayer(nn.Module):
@@ -114,8 +110,8 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """x (B, N, D), c (B, D) through the shared SiLU -> (B, N, patch * patch * C)."""
-        shift, scale = self.adaLN_modulation[1](c).float()[:, None].chunk(2, dim=2)
-        return self.linear(modulate(F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), shift, scale))
+        shift, scale = self.adaLN_modulation[1](c)[:, None].chunk(2, dim=2)
+        return self.linear(modulated_norm(x, shift, scale))
 
 
 class PatchEmbedder(nn.Module):

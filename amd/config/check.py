@@ -172,7 +172,8 @@ def _method(document: Any, system: System) -> Iterator[str]:
             yield f"{document.at('numbers', key)}: {unknown(key, kind, TAKES[system.method])}"
     if numbers.get("low", 0.0) >= numbers.get("high", 1.0):
         yield f"{document.at('numbers', 'low')}: {numbers.get('low')} is not below high {numbers.get('high', 1.0)}"
-    if system.kind == "student" and system.method in SHRINKING and system.lora is None:
+    moves = system.numbers.pull != 0  # None keeps the row's own, which is not 0
+    if system.kind == "student" and system.method in SHRINKING and moves and system.lora is None:
         yield (
             f"{document.at('lora')}: missing; the real teacher of '{system.method}' borrows the fake's low-rank "
             "branch, e.g. lora: {rank: 32, scale: 2.0}"
@@ -240,11 +241,14 @@ def _figure(library: "Library", figure: Figure) -> Iterator[str]:
         elif library.systems[name].track != figure.track:
             yield f"{here}: '{name}' is of track {library.systems[name].track}; this figure is of {figure.track}"
     for i, name in enumerate(figure.problems):
-        if name not in library.problems and library.problems:
+        if name not in library.problems:
             yield f"{document.at('problems', i)}: {unknown(name, 'problem', library.problems)}"
-    if figure.kind in ("plane", "law") and not figure.problems and library.problems:
+    if (figure.kind in ("plane", "law")) != (figure.track == "plane"):
+        yield f"{document.at('kind')}: no figure of track {figure.track} is of kind '{figure.kind}'"
+        return
+    if figure.track == "plane" and not figure.problems:
         yield f"{document.at('problems')}: missing; a figure of kind '{figure.kind}' shows problems of the plane"
-    if figure.kind in ("curves", "coevolution", "dose", "gallery") and not figure.systems:
+    if figure.track != "plane" and not figure.systems:
         yield f"{document.at('systems')}: missing; a figure of kind '{figure.kind}' shows systems"
     if figure.kind in ("curves", "coevolution", "dose"):
         for title, name in figure.systems.items():

@@ -61,6 +61,7 @@ class Library:
     figures: dict[str, Figure]
     problems: dict[str, Problem]
     documents: dict[str, dict[str, Document]] = field(default_factory=dict, repr=False, compare=False)
+    _runs: dict[tuple[str, str, int, Stage | None], Run] = field(default_factory=dict, repr=False, compare=False)
 
     def scale(self, name: str) -> Scale:
         """The scale, or a ConfigError that lists the known."""
@@ -84,6 +85,12 @@ class Library:
     def run(self, system: str, scale: str, seed: int, stage: Stage | None = None) -> Run:
         """Resolve a system (or a run's name) at a scale. A stage other than the system's own renames the run only
         where the scale gives it other iterations. Raises ConfigError for unknown names."""
+        key = (system, scale, seed, stage)
+        if key not in self._runs:
+            self._runs[key] = self._run(*key)
+        return self._runs[key]
+
+    def _run(self, system: str, scale: str, seed: int, stage: Stage | None) -> Run:
         if system.endswith(ABLATION) and stage in (None, "ablation"):
             system, stage = system.removesuffix(ABLATION), "ablation"
         entry, sizes = self.system(system), self.scale(scale)

@@ -100,7 +100,7 @@ def known_table(library: Library, name: str) -> Table:
 
 def reason_not_runnable(library: Library, entry: Table | Figure) -> str | None:
     """Why a table or figure cannot be built yet, or None."""
-    if isinstance(entry, Figure) and entry.kind in ("plane", "law"):
+    if isinstance(entry, Figure) and entry.track == "plane":
         return None if entry.problems else "it names no problems"
     if all(system.track != entry.track for system in library.systems.values()):
         return f"track {entry.track} has no systems yet"
@@ -185,7 +185,7 @@ def table_inputs(library: Library, name: str, scale: str) -> list[str]:
 def figure_inputs(library: Library, name: str, scale: str) -> list[str]:
     """What a figure reads: trace files, score files, grids, or folders of the plane, each once."""
     entry = library.figures[name]
-    if entry.kind in ("plane", "law"):
+    if entry.track == "plane":
         return [plane(scale, problem) for problem in entry.problems]
     found: list[str] = []
     for runs in figure_runs(library, name, scale).values():
@@ -205,6 +205,8 @@ def figure_runs(library: Library, name: str, scale: str) -> dict[str, list[Run]]
     """Printed title -> the runs that a figure of the class track shows, one per seed, at the figure's stage."""
     entry = library.figures[name]
     shown: dict[str, list[Run]] = {}
+    if entry.track == "plane":  # its runs are stacked by problem
+        return shown
     for title, system in entry.systems.items():
         stage = entry.stage if library.systems[system].stage == "finetune" else None
         each = seeds(library, system, scale, entry.systems.values())

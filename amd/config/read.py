@@ -127,7 +127,7 @@ def _build(loader: Any, node: yaml.Node, at: Location, file: Path, places: dict[
 
 
 def extend(documents: Mapping[str, Document], name: str, noun: str, path: tuple[str, ...] = ()) -> Document:
-    """`extends: other` merged: mappings key by key, everything else replaced; null takes a value away."""
+    """`extends: other` merged: mappings key by key, everything else replaced; null takes an inherited key away."""
     document = documents[name]
     parent = document.data.get("extends")
     if parent is None:
@@ -151,6 +151,8 @@ def _merge(base: dict[str, Any], own: dict[str, Any], at: Location, places: dict
             merged[key] = _merge(base[key], value, here, places)
         else:
             merged[key] = value
+            if value is None:
+                del merged[key]
             for old in [place for place in places if place[: len(here)] == here]:
                 del places[old]
     return merged

@@ -15,6 +15,7 @@ from amd.config.load import FOLDERS
 from amd.config.schema import Choice
 
 FILE = Path("config/schema.json")
+WHOLE = {"Asset", "Column", "Row"}  # items of lists, which `extends` replaces and does not merge
 
 
 def schema() -> dict[str, Any]:
@@ -25,7 +26,9 @@ def schema() -> dict[str, Any]:
         definition = content["$defs"][model.__name__]
         definition["properties"].pop("name")  # the file's stem
         definition["properties"]["extends"] = {"type": "string", "description": f"Another {noun}: merged, ours wins."}
-        definition.pop("required", None)  # may come from the other one
+    for name, definition in content["$defs"].items():
+        if name not in WHOLE:
+            definition.pop("required", None)  # may come from the file that this one extends
     content["anyOf"] = [{"$ref": f"#/$defs/{model.__name__}"} for model in models]
     return content
 

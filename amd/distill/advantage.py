@@ -1,5 +1,7 @@
 """Who is broken: the group-relative advantage (Eq. 12) and the fake teacher's weights W(a) (Eq. 14)."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -34,7 +36,9 @@ def ones(advantage: Tensor, group: int) -> Tensor:
 
 
 @slot("advantage")
-def sharpened(advantage: Tensor, group: int, *, k: float = 1.0, normalise: str = "batch") -> Tensor:
+def sharpened(
+    advantage: Tensor, group: int, *, k: float = 1.0, normalise: Literal["batch", "group", "none"] = "batch"
+) -> Tensor:
     """W = exp(-k a) (Eq. 14; k = 1 is the paper's example), over the global batch (B,) -> (B,).
 
     `normalise` divides by the mean over the batch or over each group, so that k does not change the fake teacher's

@@ -81,7 +81,8 @@ def adversarial(context: Context, *, lam: float = 3e-3, dims: int = 12288) -> Te
 @slot("logit", "real_data")
 def discriminator(context: Context, *, critic_lam: float = 1e-2) -> Tensor:
     """critic_lam x (softplus(logit fake) + softplus(-logit real)); trained in the fake teacher's own update."""
-    assert context.cast.logit is not None and context.cast.real_data is not None
+    assert context.cast.logit is not None
+    assert context.cast.real_data is not None
     real, real_cond = context.cast.real_data(context.noise)
     fake_t, t_fake = _noised(context, context.x, "fake")
     real_t, t_real = _noised(context, real, "real")
@@ -94,8 +95,8 @@ def discriminator(context: Context, *, critic_lam: float = 1e-2) -> Tensor:
 def reward(context: Context, *, lam: float = 0.05, dims: int = 4096) -> Tensor:
     """-lam x R(x), back-propagated through decoder and reward (ReFL; Eq. 28 with its sign mended).
 
-    0.05 x cross-entropy is DMDR's for SiT-XL/2's 4 x 32 x 32 latents (vvvvvjdy/dmdr, train_sitxl_refl_deepspeed.py:566),
-    summed with the matching loss in one backward.
+    0.05 x cross-entropy is DMDR's for SiT-XL/2's 4 x 32 x 32 latents, summed with the matching loss in one backward
+    (vvvvvjdy/dmdr, train_sitxl_refl_deepspeed.py:566).
     """
     assert context.cast.reward is not None
     return -lam * dims / context.size * context.cast.reward(context.x, context.cond)

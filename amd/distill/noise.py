@@ -1,4 +1,4 @@
-"""Every random number is a function of (seed, iteration, phase, purpose), drawn for the global batch and sliced by rank.
+"""Every random number is a function of (seed, iteration, phase, purpose), drawn for the global batch, sliced by rank.
 
 So a run needs no random state in its checkpoints, a resumed run repeats an uninterrupted one bit for bit, and the world
 size never changes what is drawn.

@@ -5,7 +5,7 @@ real teacher's target and away from the fake one's. The CA term is (w - 1)(d_con
 (w - 1)(x0_uncond - x0_cond): the other order would invert guidance. Shapes: every d is (B, *S), the advantage (B,).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def guided(cond: Tensor, uncond: Tensor | None, cfg_weight: float) -> Tensor:
-    """d_uncond + w (d_cond - d_uncond): classifier-free guidance in displacements (above Eq. 9). w = 1 needs no uncond."""
+    """d_uncond + w (d_cond - d_uncond): guidance in displacements (above Eq. 9). w = 1 needs no uncond."""
     if cfg_weight == 1:
         return cond
     if uncond is None:
@@ -67,7 +67,9 @@ def naive(d: Displacements, advantage: Tensor, cfg_weight: float, *, s: float = 
 
 
 @slot()
-def abs_mean(d: Displacements, cfg_weight: float, *, normaliser: str = "cfg") -> Tensor | float:
+def abs_mean(
+    d: Displacements, cfg_weight: float, *, normaliser: Literal["cfg", "cond", "none"] = "cfg"
+) -> Tensor | float:
     """What g is divided by: mean |x - x0_hat| per sample, (B, 1, ..., 1), in float32 or better, never with alpha, beta.
 
     The paper's equations have no normaliser, every implementation has one (DMD's Eq. 8; DMD2, sd_guidance.py:235). It

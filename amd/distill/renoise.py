@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from scipy.special import betaincinv
@@ -29,7 +30,7 @@ def uniform(
     *,
     low: float = 0.02,
     high: float = 0.98,
-    share: str = "sample",
+    share: Literal["sample", "group"] = "sample",
 ) -> Levels:
     """t ~ U[low, high], one per sample, or one per group (Algorithm 1, line 8).
 

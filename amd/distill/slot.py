@@ -6,7 +6,7 @@ The numbers are the function's keyword-only arguments, so a row of Table 1 can b
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,12 @@ class Slot:
     function: Callable[..., Any] = field(repr=False, compare=False)
     numbers: tuple[tuple[str, Any], ...] = ()
     reads: frozenset[str] = frozenset()  # what must be computed for it: "advantage", "reward", "logit", ...
+
+    def __post_init__(self) -> None:
+        for number, value in self.numbers:
+            known = get_args(self.function.__annotations__.get(number))  # of a Literal
+            if known and value not in known:
+                raise ValueError(f"{self.name}: {number} = {value!r}; known: {', '.join(map(repr, known))}")
 
     def __call__(self, *args: Any) -> Any:
         return self.function(*args, **dict(self.numbers))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from amd.measure.fidelity import Moments
+from amd.measure.fidelity import Manifold, Moments
 from amd.measure.judge import Reference, Seen
 
 SPATIAL_CHANNELS = 7
@@ -67,12 +67,12 @@ def reference(statistics: Path, look: Callable[[np.ndarray], Seen] | None = None
         spatial = _moments(file["mu_s"], file["sigma_s"], SPATIAL_FEATURES, statistics)
         if bool((spatial.mean < 0).any()):
             raise ValueError(f"{statistics}: mu_s is negative somewhere, which no mean behind a ReLU is")
-        features = None
+        manifold = None
         if look is not None:
             if "arr_0" not in file.files:
                 raise ValueError(f"{statistics}: no images (arr_0) in it, which precision and recall need")
-            features = look(file["arr_0"]).pool
-    return Reference(pool, spatial, features)
+            manifold = Manifold(look(file["arr_0"]).pool)
+    return Reference(pool, spatial, manifold)
 
 
 def _moments(mean: np.ndarray, covariance: np.ndarray, size: int, file: Path) -> Moments:

@@ -11,6 +11,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+NEIGHBOURS = 3  # k of precision and recall, as ADM and the paper that proposed them have it
+CHUNK = 1000  # rows of a distance matrix that are held at a time
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -69,44 +72,47 @@ def inception_score(logits: Tensor, split_size: int) -> float:
     return float(torch.stack(scores).mean())
 
 
-def precision_recall(
-    samples: Tensor, reference: Tensor, *, neighbours: int = 3, chunk: int = 1000
-) -> tuple[float, float]:
-    """Shares of the samples (n, D) within the reference's manifold, and of the reference (m, D) within the samples'.
+@dataclass(frozen=True)
+class Manifold:
+    """The union of balls around points (n, D), each reaching to the point's `NEIGHBOURS`-th nearest other point."""
 
-    A set's manifold is the union of balls around its points, each reaching to the point's k-th nearest other point.
-    Distances are taken `chunk` rows at a time: memory is chunk x max(n, m) doubles.
+    points: Tensor
+
+    def __post_init__(self) -> None:
+        finite(self.points, "features")
+        if self.points.shape[0] <= NEIGHBOURS:
+            raise ValueError(f"{self.points.shape[0]} points have no {NEIGHBOURS} nearest neighbours")
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """(n,) squared distance of each point to its k-th nearest other point. Duplicates are neighbours."""
+        points, found = self.points.double(), []
+        for start in range(0, points.shape[0], CHUNK):
+            distances = _squared_distances(points[start : start + CHUNK], points)
+            own = torch.arange(distances.shape[0])
+            distances[own, own + start] = torch.inf  # a point is not its own neighbour
+            found.append(distances.topk(NEIGHBOURS, dim=1, largest=False, sorted=True).values[:, -1])
+        return torch.cat(found)
+
+
+def precision_recall(samples: Manifold, reference: Manifold) -> tuple[float, float]:
+    """Shares of the samples within the reference's manifold, and of the reference within the samples'.
+
+    Distances are taken `CHUNK` rows at a time: memory is `CHUNK` x the larger number of points, in doubles.
     """
-    for name, features in (("samples", samples), ("reference", reference)):
-        finite(features, name)
-        if features.shape[0] <= neighbours:
-            raise ValueError(f"{features.shape[0]} {name} have no {neighbours} nearest neighbours")
-    samples, reference = samples.double(), reference.double()
-    return (
-        _within(samples, reference, _radii(reference, neighbours, chunk), chunk),
-        _within(reference, samples, _radii(samples, neighbours, chunk), chunk),
-    )
+    ours, real = samples.points.double(), reference.points.double()
+    precise, recalled = 0, torch.zeros(real.shape[0], dtype=torch.bool)
+    for rows, radii in zip(ours.split(CHUNK), samples.radii.split(CHUNK), strict=True):
+        distances = _squared_distances(rows, real)
+        precise += int((distances <= reference.radii).any(1).sum())
+        recalled |= (distances <= radii[:, None]).any(0)
+    return precise / ours.shape[0], int(recalled.sum()) / real.shape[0]
 
 
 def _squared_distances(rows: Tensor, points: Tensor) -> Tensor:
-    cross = rows @ points.T
-    return (rows.square().sum(1, keepdim=True) + points.square().sum(1) - 2 * cross).clamp_min(0)
-
-
-def _radii(points: Tensor, neighbours: int, chunk: int) -> Tensor:
-    """(m,) squared distance of each point to its k-th nearest other point."""
-    found = []
-    for start in range(0, points.shape[0], chunk):
-        distances = _squared_distances(points[start : start + chunk], points)
-        own = torch.arange(distances.shape[0])
-        distances[own, own + start] = torch.inf  # a point is not its own neighbour, its duplicates are
-        found.append(distances.kthvalue(neighbours, dim=1).values)
-    return torch.cat(found)
-
-
-def _within(rows: Tensor, points: Tensor, radii: Tensor, chunk: int) -> float:
-    inside = sum(int((_squared_distances(part, points) <= radii).any(1).sum()) for part in rows.split(chunk))
-    return inside / rows.shape[0]
+    """(n, D), (m, D) -> (n, m)."""
+    squares = rows.square().sum(1, keepdim=True) + points.square().sum(1)
+    return torch.addmm(squares, rows, points.T, alpha=-2).clamp_min_(0)
 
 
 def finite(values: Tensor, what: str) -> None:

@@ -6,6 +6,7 @@ A small domain's judge is a classifier that was trained here; at paper scale it 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from amd.config import plan
 from amd.config.load import Run
 from amd.data.assets import locate
 from amd.data.sources import images as real_images
-from amd.measure.fidelity import Moments, moments
+from amd.measure.fidelity import Manifold, Moments, moments
 from amd.rewards import classifier
 from amd.train.artifact import artifact_sha, read_artifact, sha256
 
@@ -44,7 +45,12 @@ class Reference:
 
     pool: Moments
     spatial: Moments
-    features: Tensor | None  # (m, D) pool features of single real images; None: only their statistics are at hand
+    manifold: Manifold | None  # pool features of single real images; None: only their statistics are at hand
+
+    @staticmethod
+    def of(seen: Seen) -> "Reference":
+        """Statistics and features of the images themselves."""
+        return Reference(moments(seen.pool), moments(seen.spatial), Manifold(seen.pool))
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Real:
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
+    seen: Seen  # what the judge sees in them
 
 
 class Judge(Protocol):
@@ -60,10 +67,14 @@ class Judge(Protocol):
 
     sha256: str  # of its weights
     measures: frozenset[str]  # metric keys that it can serve
-    real: Real | None  # the real images behind its reference, where it has them all
 
     def look(self, images: Tensor) -> Seen:
         """uint8 (n, C, H, W) -> what it sees in them, batch by batch."""
+        ...
+
+    @property
+    def real(self) -> Real | None:
+        """The real images behind its reference; None where it knows their statistics alone."""
         ...
 
     def reference(self, metrics: list[str]) -> Reference:
@@ -86,15 +97,6 @@ def batches(images: Tensor, size: int) -> Iterator[Tensor]:
     yield from images.split(size)
 
 
-def real(run: Run) -> Real | None:
-    """All real images of the run's domain; None where its judge brings the statistics of the training set along."""
-    data = run.domain.data
-    if data is None or run.domain.judge.system is None:
-        return None
-    x, labels = real_images(data.source, data.assets, run.mirror, run.domain.pixels)
-    return Real(to_uint8(x), labels)
-
-
 class ClassifierJudge:
     """A classifier of AMD's own: mean-pooled features, its last spatial map, logits. Against all real images."""
 
@@ -109,11 +111,7 @@ class ClassifierJudge:
         channels, _ = run.domain.pixels
         self.sha256 = artifact_sha(folder, "classifier")
         self.network = classifier.load(run.judge.system.architecture, run.domain.classes, channels, weights).to(device)
-        self.device, self.batch = device, run.scale.klass.sample_batch
-        found = real(run)
-        if found is None:
-            raise ValueError(f"domain '{run.domain.name}' has no data, which its judge compares samples with")
-        self.real: Real | None = found
+        self.device, self.batch, self.domain, self.mirror = device, run.scale.klass.sample_batch, run.domain, run.mirror
 
     @torch.inference_mode()
     def look(self, images: Tensor) -> Seen:
@@ -124,19 +122,25 @@ class ClassifierJudge:
             parts.append(Seen(reading.features.cpu(), reading.spatial.flatten(1).cpu(), reading.logits.cpu()))
         return Seen.together(parts)
 
+    @cached_property
+    def real(self) -> Real:
+        """All real images of the domain, through the same rounding as the samples."""
+        data = self.domain.data
+        if data is None:
+            raise ValueError(f"domain '{self.domain.name}' has no data, which its judge compares samples with")
+        x, labels = real_images(data.source, data.assets, self.mirror, self.domain.pixels)
+        images = to_uint8(x)
+        return Real(images, labels, self.look(images))
+
     def reference(self, metrics: list[str]) -> Reference:
         """Statistics and features of every real image."""
-        assert self.real is not None
-        seen = self.look(self.real.images)
-        return Reference(moments(seen.pool), moments(seen.spatial), seen.pool)
+        return Reference.of(self.real.seen)
 
 
 class AdmJudge:
     """ADM's Inception network and reference batch, from the domain's two assets: weights (.pth), statistics (.npz)."""
 
-    measures = frozenset(
-        {"fid", "sfid", "is", "precision", "recall"}
-    )  # its 1008 outputs are not ImageNet's 1000 labels
+    measures = frozenset({"fid", "sfid", "is", "precision", "recall"})  # its 1008 outputs are not ImageNet's labels
 
     def __init__(self, run: Run, device: torch.device) -> None:
         """MissingAsset names the file that is nowhere, and where to put it."""
@@ -151,9 +155,10 @@ class AdmJudge:
         weights = locate(by_kind[".pth"], run.mirror)
         self.statistics = locate(by_kind[".npz"], run.mirror)
         self.sha256 = sha256(weights)
-        self.real = None
         self.network = Inception(weights, device)
         self.batch = run.scale.klass.sample_batch
+
+    real = None
 
     def look(self, images: Tensor) -> Seen:
         """uint8 (n, 3, H, W) -> pool (n, 2048), spatial (n, 2023), logits (n, 1008)."""

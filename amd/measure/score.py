@@ -20,8 +20,8 @@ from amd.config.load import Run
 from amd.config.schema import Benchmark
 from amd.data.sources import half
 from amd.distill.noise import generator
-from amd.measure.fidelity import finite, frechet, inception_score, moments, precision_recall
-from amd.measure.judge import Judge, Reference, Seen, batches, build_judge, to_float
+from amd.measure.fidelity import Manifold, finite, frechet, inception_score, moments, precision_recall
+from amd.measure.judge import Judge, Real, Reference, Seen, batches, build_judge, to_float
 from amd.measure.sample import device, read_samples
 from amd.rewards.base import Reward
 from amd.rewards.classifier import log_probability
@@ -42,11 +42,11 @@ class Evidence:
     @cached_property
     def manifolds(self) -> tuple[float, float]:
         """Precision and recall come from the same distances."""
-        if self.reference.features is None:
+        if self.reference.manifold is None:
             raise ValueError(
                 "precision and recall need the features of single real images; the reference has statistics only"
             )
-        return precision_recall(self.seen.pool, self.reference.features)
+        return precision_recall(Manifold(self.seen.pool), self.reference.manifold)
 
 
 def _reward(evidence: Evidence) -> float:
@@ -100,26 +100,20 @@ def rewards(run: Run, reward: Reward, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def floor(
-    run: Run, benchmark: Benchmark, judge: Judge, reward: Reward | None, metrics: list[str]
+    run: Run, benchmark: Benchmark, real: Real, whole: Reference, reward: Reward | None, metrics: list[str]
 ) -> dict[str, dict[str, float]]:
-    """What real images score, where there are some: {"half": ..., "at_n": ...}.
+    """What real images score: {"half": metrics, "at_n": metrics}. `whole` is the reference that samples are held to.
 
     half: one half of them against the other. Each classifier is asked about the half that it was not trained on.
     at_n: as many as there are samples, drawn with replacement, against all of them: what n alone costs.
     """
-    if judge.real is None:
-        return {}
-    images, labels = judge.real.images, judge.real.labels
-    seen = judge.look(images)
-    given = None if reward is None else rewards(run, reward, images, labels)
-    whole = Evidence(
-        seen, labels, given, Reference(moments(seen.pool), moments(seen.spatial), seen.pool), benchmark.splits
-    )
+    labels, seen = real.labels, real.seen
+    given = None if reward is None else rewards(run, reward, real.images, labels)
+    everything = Evidence(seen, labels, given, whole, benchmark.splits)
 
     trained = 0 if run.judge is None or run.judge.system.half is None else run.judge.system.half
     ours, other = half(labels, 1 - trained), half(labels, trained)
-    against = Reference(moments(seen.pool[other]), moments(seen.spatial[other]), seen.pool[other])
-    halves = replace(_rows(whole, ours), reference=against)
+    halves = replace(_rows(everything, ours), reference=Reference.of(seen[other]))
     values = {"half": measure([key for key in metrics if key != "reward"], halves)}
     if given is not None:
         scorer = run.reward
@@ -127,7 +121,7 @@ def floor(
         values["half"]["reward"] = float(given[fresh].double().mean())
 
     drawn = torch.randint(len(labels), (run.scale.klass.samples,), generator=generator("floor", benchmark.seed))
-    values["at_n"] = measure([key for key in metrics if key in DRAWN], _rows(whole, drawn))
+    values["at_n"] = measure([key for key in metrics if key in DRAWN], _rows(everything, drawn))
     return values
 
 
@@ -152,10 +146,10 @@ def score(run: Run, benchmark: Benchmark, samples: Path, out: Path, records: Pat
         if values is not None:
             finite(values, f"{name} of {samples}")
     write_records(Path(records), run, seen, labels, given)
-    evidence = Evidence(seen, labels, given, judge.reference(metrics), benchmark.splits)
+    reference = judge.reference(metrics)
     content = {
-        "metrics": measure(metrics, evidence),
-        "floor": floor(run, benchmark, judge, reward, metrics),
+        "metrics": measure(metrics, Evidence(seen, labels, given, reference, benchmark.splits)),
+        "floor": {} if judge.real is None else floor(run, benchmark, judge.real, reference, reward, metrics),
         "n": len(labels),
         **identity(run, benchmark, judge),
         "student_sha256": manifest["weights_sha256"],

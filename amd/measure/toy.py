@@ -58,16 +58,19 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float | None:
     return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (n - hits)))
 
 
-def mean_distance(a: Tensor, b: Tensor) -> float:
-    """Mean Euclidean distance over all pairs of (n, 2) and (m, 2)."""
-    # by dot products a pair at distance 0 comes out at 1e-8 in float64, which is far below every spread here
-    return float(torch.cdist(a.double(), b.double(), compute_mode="use_mm_for_euclid_dist").mean())
+def mean_distance(a: Tensor, b: Tensor | None = None) -> float:
+    """Mean Euclidean distance over all pairs of (n, 2) and (m, 2), or over the distinct pairs of one sample."""
+    # by dot products: a pair at distance 0 comes out at 1e-8 in float64, far below every spread here
+    each = torch.cdist(a.double(), (a if b is None else b).double(), compute_mode="use_mm_for_euclid_dist")
+    return float(each.mean()) if b is not None else float(each.sum()) / (len(a) * (len(a) - 1))
 
 
 def energy_distance(a: Tensor, b: Tensor, within_b: float | None = None) -> float:
-    """2 E|A - B| - E|A - A'| - E|B - B'| of two samples (V-statistic, >= 0; Szekely and Rizzo 2013)."""
-    within_b = mean_distance(b, b) if within_b is None else within_b
-    return 2 * mean_distance(a, b) - mean_distance(a, a) - within_b
+    """2 E|A - B| - E|A - A'| - E|B - B'|, unbiased: 0 on average for equal distributions, so it may fall below 0.
+
+    Szekely and Rizzo, 2013. `within_b`: E|B - B'| where it is known already.
+    """
+    return 2 * mean_distance(a, b) - mean_distance(a) - (mean_distance(b) if within_b is None else within_b)
 
 
 class Judge:
@@ -86,7 +89,7 @@ class Judge:
         target = Mixture(mixture.means, mixture.stds, weights / weights.sum(1, keepdim=True), mixture.modes)
         self.real = mixture.sample(label, generator("reference", "real"))
         self.target = self.real if len(self.good) == mixture.modes else target.sample(label, generator("reference", "good"))
-        self.within = mean_distance(self.real, self.real), mean_distance(self.target, self.target)
+        self.within = mean_distance(self.real), mean_distance(self.target)
 
     @property
     def p0(self) -> float:

@@ -80,7 +80,7 @@ def as_csv(content: Content) -> str:
     """A line per cell, unrounded."""
     sink = io.StringIO()
     header = (
-        "table scale group row system method_trained_on_metric column metric n_seeds mean low high printed difference"
+        "table scale group row system trained_on column metric n_seeds mean low high printed difference"
     )
     header += " baseline_difference baseline_low baseline_high p verdict per_seed"
     writer = csv.writer(sink, lineterminator="\n")

@@ -40,10 +40,18 @@ def order_lines(content: Content) -> list[str]:
     for column in content.measured:
         if column.key in content.orders:
             ranks = content.orders[column.key]
+            unsure = [
+                line.row.title
+                for line in content.lines
+                if line.row.title in ranks["here"]
+                and (test := line.values[column.key].comparison) is not None
+                and test.verdict in ("inside the noise", "one seed")
+            ]
             holds = "the same" if ranks["paper"] == ranks["here"] else "another"
             found.append(
                 f"{content.names[column.key]}: {holds} order of the means as in the paper's {column.title}. "
                 f"Paper, best first: {', '.join(ranks['paper'])}; here: {', '.join(ranks['here'])}."
+                + (f" Not told apart from {content.table.baseline} here: {', '.join(unsure)}." if unsure else "")
             )
     return found
 

@@ -189,10 +189,11 @@ def published(material: Material) -> Dinov2Reward:
 
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
-    try:
-        module.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{file}: {error}") from error
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if wrong := sorted(dict(own.items() ^ given.items())):
+        raise ValueError(f"{file}: {len(wrong)} weights are missing, unexpected or of another shape: {wrong[:3]}")
+    module.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

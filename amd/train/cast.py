@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from amd.backbones.adapters import add_lora, set_scale, view
-from amd.backbones.base import backbone
+from amd.backbones.base import Backbone, backbone
 from amd.backbones.critic import Critic
 from amd.config import plan
 from amd.config.load import Run
@@ -124,11 +124,11 @@ def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
     return read_artifact(folder, name or run.system.kind)
 
 
-def network(run: Run, tensors: dict[str, Tensor], device: torch.device) -> nn.Module:
+def network(run: Run, tensors: dict[str, Tensor], device: torch.device) -> Backbone:
     """The run's backbone with these weights (its own copy of them), in the scale's precision."""
     channels, side = run.domain.latents
     with torch.device("meta"):  # nothing is initialised only to be overwritten
-        module: nn.Module = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
+        module = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
     module.load_state_dict({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, assign=True)
     module.precision = run.scale.precision
     return module

@@ -134,7 +134,7 @@ def test_a_teacher_of_another_seed_is_one_line(root: Path, edit: Edit):
 
 def test_a_published_teacher_is_known_by_its_file(root: Path, edit: Edit):
     before = load(root).run("sit-teacher", "paper", 0).digest
-    edit("domains/imagenet.yaml", "file: SiT-XL-2-256x256.pt", f"file: SiT-XL-2-256x256.pt\n    sha256: {'0' * 64}")
+    edit("domains/imagenet.yaml", "file: SiT-XL-2-256x256.pt", f"file: SiT-XL-2-256x256.pt\n    sha256: {'a' * 64}")
     assert load(root).run("sit-teacher", "paper", 0).digest != before
 
 

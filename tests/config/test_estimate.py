@@ -30,7 +30,7 @@ def test_sit_xl_2_has_its_published_size():
 
 
 def test_parameters_do_not_depend_on_the_domain_s_side():
-    """Twice the side: four times the tokens, more than four times the FLOPs (attention), the same weights but a table."""
+    """Twice the side: four times the tokens, more than four times the FLOPs (attention), the same weights."""
     small, large = transformer(XL, 1000, 4, 32), transformer(XL, 1000, 4, 64)
     assert large.parameters - small.parameters == (1024 - 256) * 1152
     assert 4 * small.forward < large.forward < 5 * small.forward

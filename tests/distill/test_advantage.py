@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from amd.distill.advantage import group_relative, group_statistics, ones, sharpened
 from amd.distill.noise import generator
+from amd.measure.law import equilibrium
 
 rewards_of = st.lists(st.floats(-100, 100), min_size=8, max_size=8)
 
@@ -138,6 +139,7 @@ def test_sharpening_leaves_the_suppressed_mode_this_much(group: int, mass: float
     """Matching is over where half of W p_student is low, as the teacher has it: Eq. 14 alone cannot empty a mode."""
     fixed_point = brentq(lambda p: low_share_seen_by_the_fake(p, group, 1.0) - 0.5, 1e-6, 0.5)
     assert fixed_point == pytest.approx(mass, abs=5e-4)  # the figures have three digits
+    assert fixed_point == pytest.approx(1 - equilibrium(0.5, 1.0, group=group), abs=1e-9)  # what the plane is held to
 
 
 def test_sharpening_in_an_infinite_group_is_the_closed_form() -> None:

@@ -1,14 +1,15 @@
 """A distillation at smoke size, for tests and for the child processes they start (and kill).
 
-`python smoke_run.py OUT STATE '{"method": ...}'` distils in the working folder; see `Case` for the keys.
+`python smoke_run.py OUT STATE RUN` distils in the working folder; RUN is a file with a pickled Run, made by the test.
 """
 
-import json
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from amd.backbones.sit import SiTBackbone
 from amd.config import plan
-from amd.config.load import Run, load
+from amd.config.load import Library, Run, load
 from amd.config.schema import LoRA, Numbers
 from amd.distill.noise import generator
 from amd.rewards.classifier import Classifier
@@ -24,6 +25,12 @@ from amd.train.artifact import write_artifact
 from amd.train.loop import distill
 
 CONFIG = Path(__file__).parents[2] / "config"
+
+
+@cache
+def library() -> Library:
+    """The project's own configuration."""
+    return load(CONFIG)
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class Case:
 
     def run(self) -> Run:
         """The run; its digest tells cases apart."""
-        base = load(CONFIG).run("sit-amd", "smoke", self.seed)
+        base = library().run("sit-amd", "smoke", self.seed)
         system = base.system.model_copy(
             update={
                 "method": self.method,
@@ -86,13 +93,13 @@ def make_checkpoints() -> None:
 # --- for children ----------------------------------------------------------------------------------------------------
 
 
-def attempt(folder: str, case: dict[str, Any], out: str, state: str, **more: Any) -> None:
+def attempt(folder: Path, run: Run, out: str, state: str) -> None:
     """One attempt in `folder`, saving after every iteration."""
     os.chdir(folder)
-    distill(Case(**case).run(), Path(out), Path(state), **{"save_every_s": 0.0, **more})
+    distill(run, Path(out), Path(state), save_every_s=0.0)
 
 
-def killed_attempt(folder: str, case: dict[str, Any], out: str, state: str, what: str, count: int) -> None:
+def killed_attempt(folder: Path, run: Run, out: str, state: str, what: str, count: int) -> None:
     """An attempt that SIGKILLs itself before the `count`-th call of `what`: an optimiser's "step", or a "rename"."""
     owner: Any
     owner, name = (torch.optim.AdamW, "step") if what == "step" else (os, "replace")
@@ -107,13 +114,8 @@ def killed_attempt(folder: str, case: dict[str, Any], out: str, state: str, what
         return original(*args, **kwargs)
 
     setattr(owner, name, counted)
-    attempt(folder, case, out, state)
-
-
-def arguments(case: Case) -> str:
-    """A case as the command line has it."""
-    return json.dumps(asdict(case))
+    attempt(folder, run, out, state)
 
 
 if __name__ == "__main__":
-    attempt(".", json.loads(sys.argv[3]), sys.argv[1], sys.argv[2])
+    attempt(Path.cwd(), pickle.loads(Path(sys.argv[3]).read_bytes()), sys.argv[1], sys.argv[2])
