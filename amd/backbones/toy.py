@@ -1,4 +1,4 @@
-"""The plane: 2-D mixtures with their exact posterior mean, and MLPs of which R independent runs are one batched network.
+"""The plane: 2-D mixtures with their exact posterior mean, and MLPs of which R runs are one batched network.
 
 Shapes: R runs, B rows each; rows are in (run, row) order, so a stacked network sees (R * B, ...) and splits it itself.
 Conditions are {"label": (rows,) int64}; the null label is the number of classes. t = 0 is noise, t = 1 is clean.
@@ -61,8 +61,8 @@ class Mixture:
     def predict_x0(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """E[x | x_t] under x_t = t x + (1 - t) eps (B, 2), in the precision of x_t.
 
-        Component m sees x_t ~ N(t mu, S) with S = t^2 std^2 + (1 - t)^2, and then E[x | x_t, m] = mu + gain (x_t - t mu)
-        with gain = t std^2 / S.
+        Component m sees x_t ~ N(t mu, S) with S = t^2 std^2 + (1 - t)^2, and then
+        E[x | x_t, m] = mu + gain (x_t - t mu) with gain = t std^2 / S.
         """
         means, variance = self.means.to(x_t), self.stds.to(x_t) ** 2
         alpha, sigma = (rows(c, x_t) for c in self.path.coefficients(t))  # (B, 1)
@@ -182,6 +182,7 @@ class MLP2D(Backbone):
     path = Linear()
     precision: Precision = "float32"
     FREQUENCIES = (1.0, 2.0, 4.0)  # half turns of t over [0, 1]
+    turns: Tensor
 
     def __init__(self, width: int, depth: int, classes: int, generators: Sequence[torch.Generator]) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from amd.distill.noise import Noise
+from amd.distill.types import Noise
 
 
 def labels(noise: Noise, classes: int, group: int) -> Tensor:

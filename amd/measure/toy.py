@@ -6,6 +6,7 @@ Shapes: n points (n, 2) of one run, M modes. Everything is computed in float64 f
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +14,16 @@ from torch import Tensor
 
 from amd.backbones.toy import Mixture
 from amd.distill.advantage import group_relative
+from amd.distill.methods import Method
 from amd.distill.noise import generator
+from amd.measure.law import equilibrium, tilted
 from amd.rewards.toy import Reward
 
 DISC = 3.0  # standard deviations around a mode that count as on it: 98.9 % of a 2-D Gaussian
 COVERED = 0.25  # of a fair share 1/M within the disc: the mode is covered
 FEWEST = 20  # samples that a mode must hold for its spread to be measured
 ZONE_SAMPLES = 100_000  # of the teacher, for the border of its Forbidden Zone
+DOSES = np.linspace(0, 4, 41)  # k of the law's curve
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 def mean_distance(a: Tensor, b: Tensor | None = None) -> float:
     """Mean Euclidean distance over all pairs of (n, 2) and (m, 2), or over the distinct pairs of one sample."""
-    # by dot products: a pair at distance 0 comes out at 1e-8 in float64, far below every spread here
-    each = torch.cdist(a.double(), (a if b is None else b).double(), compute_mode="use_mm_for_euclid_dist")
+    each = torch.cdist(a.double(), (a if b is None else b).double(), compute_mode="donot_use_mm_for_euclid_dist")
     return float(each.mean()) if b is not None else float(each.sum()) / (len(a) * (len(a) - 1))
 
 
@@ -76,7 +79,9 @@ def energy_distance(a: Tensor, b: Tensor, within_b: float | None = None) -> floa
 class Judge:
     """Measures runs of one problem: everything that is the same for all of them is made once."""
 
-    def __init__(self, mixture: Mixture, reward: Reward, good: Sequence[int], label: Tensor, group: int, gamma: float) -> None:
+    def __init__(
+        self, mixture: Mixture, reward: Reward, good: Sequence[int], label: Tensor, group: int, gamma: float
+    ) -> None:
         """`good`: modes that the reward likes; () is all of them. `label` (n,): what each sample was asked for; its
         rows are in groups of `group` (the last, incomplete group is left out of the advantages)."""
         self.mixture, self.reward, self.label, self.group, self.gamma = mixture, reward, label, group, gamma
@@ -86,9 +91,12 @@ class Judge:
         liked = torch.zeros_like(mixture.weights[0], dtype=torch.bool)
         liked[self.good] = True
         weights = mixture.weights * liked
+        if not bool((weights[:-1].sum(1) > 0).all()):
+            lacking = int((weights[:-1].sum(1) == 0).nonzero()[0])
+            raise ValueError(f"class {lacking} holds none of the good modes {self.good}: its samples have no target")
         target = Mixture(mixture.means, mixture.stds, weights / weights.sum(1, keepdim=True), mixture.modes)
         self.real = mixture.sample(label, generator("reference", "real"))
-        self.target = self.real if len(self.good) == mixture.modes else target.sample(label, generator("reference", "good"))
+        self.target = target.sample(label, generator("reference", "good"))
         self.within = mean_distance(self.real), mean_distance(self.target)
 
     @property
@@ -116,6 +124,7 @@ class Judge:
             if int((nearest == mode).sum()) > FEWEST
         ]
         parted = len(self.good) < len(self.means)
+        ed_real = energy_distance(x, self.real, self.within[0])
         return Measurement(
             good=float(mass[self.good].sum()) if parted else None,
             nearest=mass.tolist(),
@@ -124,12 +133,12 @@ class Judge:
             covered=int((disc >= COVERED / len(self.means)).sum()),
             std_ratio=float(np.median(spreads)) if spreads else None,
             std=float(x.double().var(0).mean().sqrt()),
-            ed_real=energy_distance(x, self.real, self.within[0]),
-            ed_good=energy_distance(x, self.target, self.within[1]),
+            ed_real=ed_real,
+            ed_good=energy_distance(x, self.target, self.within[1]) if parted else ed_real,
             **self._zone(x),
         )
 
-    def _zone(self, x: Tensor) -> dict[str, float | None]:
+    def _zone(self, x: Tensor) -> dict[str, Any]:
         """Assumption 3.3, held against the exact energy."""
         cond = {"label": self.label}
         reward = self.reward(x.double(), cond)
@@ -153,3 +162,31 @@ def as_json(measurement: Measurement) -> dict[str, object]:
         return [short(v) for v in value] if isinstance(value, list) else value
 
     return {key: short(value) for key, value in asdict(measurement).items()}
+
+
+def predicted(judge: Judge, method: Method, two_levels: bool, group: int) -> dict[str, float] | None:
+    """What the closed form says of a method: p0, k, clip, K, p, and for a reward of two levels p at this K.
+
+    None where it says nothing: p = p_real exp(k a) is a statement about distribution matching, which the naive operator
+    is not and which an external force disturbs; and where the reward parts no modes.
+    """
+    modes = judge.mixture.modes
+    if len(judge.good) == modes or method.operator.name == "naive" or method.external:
+        return None
+    k = float(method.fake["k"]) if "k" in dict(method.fake.numbers) else 0.0
+    clip = float(method.advantage["clip"])
+    law = {"p0": judge.p0, "k": k, "clip": clip, "K": float(group)}
+    if two_levels:
+        return law | {"p": equilibrium(judge.p0, k, clip), "p_at_K": equilibrium(judge.p0, k, clip, group)}
+    level = judge.reward(judge.means, {"label": torch.zeros(modes, dtype=torch.long)}).numpy()
+    mass = judge.mixture.weights[:-1, :modes].mean(0).numpy()
+    return law | {"p": float(tilted(mass, level, k, clip)[judge.good].sum())}
+
+
+def law_curve(p0: float, group: int) -> dict[str, list[float]]:
+    """The closed form over k, for a figure: {"k", "p", "p_at_K"}."""
+    return {
+        "k": DOSES.round(6).tolist(),
+        "p": [round(equilibrium(p0, float(k)), 6) for k in DOSES],
+        "p_at_K": [round(equilibrium(p0, float(k), group=group), 6) for k in DOSES],
+    }

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import imread
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from scipy.stats import spearmanr
 
 from amd.config import plan
 from amd.config.load import Library, Run
@@ -21,8 +23,11 @@ from amd.config.schema import Figure
 from amd.report.statistics import LEVEL, summary
 from amd.report.style import arrow, banner_lines, look, panels, save, write_json, write_text
 
-BETTER = {"fid": "down", "sfid": "down"}
-"""Metrics of which less is more; of all others more is."""
+DISTANCES = frozenset({"fid", "sfid"})
+"""Metrics of which less is better, and which may shrink by factors; of all others more is better."""
+
+WIDE = 3.0  # ratio of the largest to the smallest distance from which an axis is logarithmic
+UPDATES = "student updates of the second stage"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Sheet:
     def metric(self, key: str) -> str:
         """The domain's honest name, with the direction that is better."""
         name = self.library.domain(self.scale, self.figure.track).metrics[key]
-        return name + arrow(BETTER.get(key, "up"))
+        return name + arrow("down" if key in DISTANCES else "up")
 
     @property
     def metrics(self) -> list[str]:
@@ -87,7 +92,7 @@ def build(library: Library, name: str, scale: str, out_base: Path, *, root: Path
     if entry.kind not in KINDS:
         from amd.report import plane
 
-        return plane.build(library, name, scale, out)
+        return plane.build(library, name, scale, out, root=root)
     sheet = Sheet(library, entry, scale, out, root)
     drawing = KINDS[entry.kind](sheet)
     content = {"figure": name, "title": title(entry), "kind": entry.kind, "scale": scale, "banner": sheet.banner}
@@ -143,6 +148,16 @@ def line(axes: Axes, entry: Mapping[str, Any], key: str, name: str, colour: str,
     axes.plot(at, values.mean(0), color=colour, marker=marker, label=name)
 
 
+def _log_if_wide(axes: Axes) -> None:
+    """A distance that falls by factors hides its end on a linear axis."""
+    low, high = axes.dataLim.ymin, axes.dataLim.ymax
+    if low > 0 and high / low > WIDE:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def seeds_said(found: Mapping[str, Mapping[str, Any]]) -> str:
     """How many seeds, of how many samples."""
     counts = sorted({len(entry["seeds"]) for entry in found.values()})
@@ -169,14 +184,16 @@ def curves(sheet: Sheet) -> Drawing:
             if name in found:
                 line(ax, found[name], key, name, colour, marker)
         ax.set_title(sheet.metric(key))
-        ax.set_xlabel("student updates of the second stage")
+        ax.set_xlabel(UPDATES)
+        if key in DISTANCES:
+            _log_if_wide(ax)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(found), 4))
     save(figure, png(sheet), sheet.banner)
     return Drawing({"systems": found}, [seeds_said(found), *absent(sheet, found)])
 
 
 def coevolution(sheet: Sheet) -> Drawing:
-    """The first two metrics over training, one above the other, and the path that they take together."""
+    """The first two metrics over training, and the path that they take together; with their rank correlation."""
     found, (quality, reward) = traces(sheet), sheet.metrics[:2]
     figure, axes = panels(1, 3, 10.5, 3.7)
     for name, (colour, marker) in look(list(sheet.figure.systems)).items():
@@ -186,22 +203,38 @@ def coevolution(sheet: Sheet) -> Drawing:
         line(axes[1], found[name], reward, name, colour, marker)
         x, y = (np.array(found[name]["metrics"][key]) for key in (reward, quality))
         for each_x, each_y in zip(x, y, strict=True):
-            axes[2].plot(each_x, each_y, color=colour, alpha=0.25, linewidth=0.8)
-        axes[2].plot(x.mean(0), y.mean(0), color=colour, marker=marker, label=name)
-        axes[2].annotate(
-            "", xy=(x.mean(0)[-1], y.mean(0)[-1]), xytext=(x.mean(0)[-2], y.mean(0)[-2]),
-            arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkB": 0, "mutation_scale": 14},
-        )  # fmt: skip
+            axes[2].plot(each_x, each_y, color=colour, alpha=0.3, linewidth=0.8)
+        axes[2].plot(x.mean(0), y.mean(0), color=colour, marker=marker)
+        axes[2].plot(x.mean(0)[-1], y.mean(0)[-1], marker="*", markersize=13, color=colour)
+        found[name]["rank_correlation"] = [_rank_correlation(*pair) for pair in zip(x, y, strict=True)]
     for ax, key in zip(axes[:2], (quality, reward), strict=True):
         ax.set_title(sheet.metric(key))
-        ax.set_xlabel("student updates of the second stage")
+        ax.set_xlabel(UPDATES)
     axes[2].set_title("Together")
     axes[2].set_xlabel(sheet.metric(reward))
     axes[2].set_ylabel(sheet.metric(quality))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     save(figure, png(sheet), sheet.banner)
-    said = "On the right each seed's path is thin, the path of the means bold, arrows point onwards in training."
-    return Drawing({"systems": found}, [seeds_said(found), said, *absent(sheet, found)])
+    said = "On the right each seed's path is thin, the path of the means bold; a star is the end of training."
+    return Drawing({"systems": found}, [seeds_said(found), said, *_correlations_said(found), *absent(sheet, found)])
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Spearman's, over the milestones of one seed; None where one of the two does not move."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(spearmanr(x, y).statistic)
+
+
+def _correlations_said(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    each = []
+    for name, entry in found.items():
+        values = [value for value in entry["rank_correlation"] if value is not None]
+        if values:
+            each.append(f"{name} {summary(values).mean:.2f}")
+    return (
+        [f"Rank correlation of the two over a seed's milestones, mean over seeds: {', '.join(each)}."] if each else []
+    )
 
 
 # --- over a number ---------------------------------------------------------------------------------------------------

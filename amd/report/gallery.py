@@ -26,16 +26,16 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None
         images, labels = content["arr_0"], content["labels"]
     classes = np.unique(labels)
     shown = classes[np.linspace(0, len(classes) - 1, min(rows, len(classes))).round().astype(int)]
-    picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown], columns)
+    picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown])
     about = PngInfo()
     about.add_text("Description", f"classes {', '.join(str(label) for label in shown)}, one per row; from {file}")
     write(Path(out), lambda part: picture.save(part, format="PNG", pnginfo=about))
 
 
-def tile(lines: list[list[np.ndarray]], columns: int) -> Image.Image:
+def tile(lines: list[list[np.ndarray]]) -> Image.Image:
     """Rows of uint8 images (H, W, C) on white, small ones enlarged by a whole factor without smoothing."""
     side_h, side_w, channels = lines[0][0].shape
-    factor = max(1, round(CELL / side_h))
+    factor, columns = max(1, round(CELL / side_h)), max(len(line) for line in lines)
     height, width = side_h * factor, side_w * factor
     canvas = np.full((len(lines) * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 255, np.uint8)
     for r, line in enumerate(lines):

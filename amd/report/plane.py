@@ -27,6 +27,9 @@ INK = ListedColormap([[0.3, 0.3, 0.3, a] for a in np.linspace(0, 0.75, 64)])  # 
 SIDE_IN = 1.95  # of a panel
 SHOWN = 2000  # points of a scatter
 
+Drawn = tuple[list[str], dict[str, Any]]
+"""What a layout says below its caption, and the numbers of the figure's JSON."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -66,8 +69,8 @@ def read(library: Library, problem: str, scale: str, root: Path) -> Found:
     entry = library.problems[problem]
     systems = {title: library.system(name) for title, name in entry.methods.items()}
     wanted = plane_digest(entry, systems, library.scale(scale))
-    if content["run_digest"] != wanted:
-        raise ValueError(f"{file}: made from another configuration ({content['run_digest']}, now {wanted}); make it anew: {command}")
+    if (made := content["run_digest"]) != wanted:
+        raise ValueError(f"{file}: made from another configuration ({made}, now {wanted}); make it anew: {command}")
     with np.load(folder / "samples.npz", allow_pickle=False) as arrays:
         return Found(problem, content, dict(arrays))
 
@@ -92,7 +95,8 @@ def build(library: Library, name: str, scale: str, out: Path, *, root: Path = Pa
         {"figure": name, "title": title, "kind": entry.kind, "scale": scale, "banner": banner, **numbers},
     )
     head = [f"# {title}", *[f"> {line}" for line in banner], " ".join(entry.caption.split())]
-    write_text(out.with_name(f"{out.name}.md"), "\n\n".join([*head, *said, words.footer([f.content for f in found])]) + "\n")
+    foot = words.footer([f.content for f in found])
+    write_text(out.with_name(f"{out.name}.md"), "\n\n".join([*head, *said, foot]) + "\n")
 
 
 # --- panels ----------------------------------------------------------------------------------------------------------
@@ -160,7 +164,7 @@ def contestants(entry: Figure, found: Found) -> dict[str, str]:
     return {run["title"]: run["system"] for run in found.content["runs"]}
 
 
-def shaping(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def shaping(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> Drawn:
     """Figure 7: a row per problem: teacher, reward, students of the first seed at the end of training."""
     columns = 2 + max(len(contestants(entry, each)) for each in found)
     figure, axes = panels(len(found), columns, SIDE_IN * columns + 0.3, (SIDE_IN + 0.45) * len(found) + 0.2)
@@ -181,7 +185,7 @@ def shaping(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[s
     return said, words.numbers([f.content for f in found])
 
 
-def evolution(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def evolution(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> Drawn:
     """Figure 8: a row per system, columns over training, the first seed."""
     each = found[0]
     steps = [point["iteration"] for point in each.content["runs"][0]["curve"]]
@@ -203,7 +207,7 @@ def evolution(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence
     return [words.legend(each.content), *words.tables(entry, [each.content])], words.numbers([each.content])
 
 
-def zone(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def zone(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> Drawn:
     """Two rows over training, a column per problem: samples in the Forbidden Zone; AUROC of "low advantage" for it."""
     figure, axes = panels(2, len(found), 3.1 * len(found), 5.2)
     for column, each in enumerate(found):
@@ -225,7 +229,7 @@ def zone(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]
     return words.zone_tables(entry, [f.content for f in found]), words.numbers([f.content for f in found])
 
 
-def law(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def law(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> Drawn:
     """Mass of the good modes against k: the closed form as lines, one per share of good modes, every run as a dot."""
     rows = words.law_rows(entry, [f.content for f in found])
     figure, (ax, right) = panels(1, 2, 9.0, 3.9)
@@ -233,14 +237,21 @@ def law(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str])
     colours = look([f"{share:.3g}" for share in shares])
     for share in shares:
         colour = colours[f"{share:.3g}"][0]
-        curve = next((f.content["law_curve"] for f in found if f.content["law_curve"] and f.content["p0"] == share), None)
+        curves = [f.content["law_curve"] for f in found if f.content["p0"] == share]
+        curve = next(filter(None, curves), None)
         if curve:
             ax.plot(curve["k"], curve["p"], color=colour, label=f"$p_0$ = {share:.3g}")
     kinds = {f.name: marker for f, (_, marker) in zip(found, look([f.name for f in found]).values(), strict=True)}
     for row in rows:
         colour, marker = colours[f"{row['p0']:.3g}"][0], kinds[row["problem"]]
         at = row["k"] + 0.03 * (list(kinds).index(row["problem"]) - len(kinds) / 2)
-        how = {"color": colour, "marker": marker, "linestyle": "none", "markerfacecolor": "none", "markersize": 5}
+        how: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "linestyle": "none",
+            "markerfacecolor": "none",
+            "markersize": 5,
+        }
         ax.plot([at] * len(row["measured"]), row["measured"], **how)
         right.plot([row["predicted"]] * len(row["measured"]), row["measured"], **how)
     ax.set(xlabel="sharpening strength k, W = exp(−k a)", ylabel="mass of the good modes p", xlim=(-0.2, 3.4))
@@ -251,7 +262,8 @@ def law(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str])
     right.set(xlim=(low, 1), ylim=(low, 1.01), xlabel="predicted p", ylabel="measured p")
     right.set_title("Measured against predicted, ± 0.05 shaded")
     for each in found:
-        right.plot([], [], color="black", marker=kinds[each.name], linestyle="none", markerfacecolor="none", label=each.content["title"])
+        how = {"color": "black", "marker": kinds[each.name], "linestyle": "none", "markerfacecolor": "none"}
+        right.plot([], [], label=each.content["title"], **how)
     ax.legend(loc="lower right")
     right.legend(loc="lower right", fontsize=7)
     save(figure, png, banner)

@@ -81,18 +81,20 @@ def by_title(entry: Figure, content: Content) -> dict[str, list[Run]]:
 def legend(content: Content) -> str:
     """How to read panels and tables."""
     seeds = len({run["seed"] for run in content["runs"]})
-    return (
+    quantile = f"{content['settings']['gamma_quantile']:.0%}"
+    said = (
         f"Panels show the first seed; numbers are medians over {seeds} seeds (lowest to highest), each of "
-        f"{content['sizes']['samples']} samples of the averaged student. Stars are modes that the reward likes, crosses "
-        f"those it does not; points are blue on a liked mode, red on another, grey off all (further than {DISC:g} "
-        "standard deviations). p = good / (good + bad) by nearest mode; off: samples off all modes; modes: how many "
-        "hold at least a quarter of a fair share within the disc; spread: median within-mode standard deviation over the "
-        "teacher's; ED: energy distance to the teacher's distribution and to its liked modes alone; zone: samples in the "
-        "teacher's Forbidden Zone E > γ (Eq. 5), γ the "
-        f"{content['settings']['gamma_quantile']:.0%} quantile of E over the teacher's own samples; AUROC of \"low reward\" (r) and "
-        "\"low group advantage\" (a) for \"in the zone\" (Assumption 3.3: 0.5 says nothing). The law is the closed form "
-        "of repulsive sharpening, logit p = logit p0 + k (a_hi − a_lo)."
+        f"{content['sizes']['samples']} samples of the averaged student. Stars are modes that the reward likes, "
+        "crosses those it does not; points are blue on a liked mode, red on another, grey off all (further than "
+        f"{DISC:g} standard deviations).",
+        "p = good / (good + bad) by nearest mode; off: samples off all modes; modes: how many hold at least a quarter "
+        "of a fair share within the disc; spread: median within-mode standard deviation over the teacher's; ED: energy "
+        "distance to the teacher's distribution and to its liked modes alone; zone: samples in the teacher's Forbidden "
+        f"Zone E > γ (Eq. 5), γ the {quantile} quantile of E over the teacher's own samples; AUROC of a low reward (r) "
+        "and of a low group advantage (a) for being in the zone (Assumption 3.3; 0.5 says nothing).",
+        "The law is the closed form of repulsive sharpening, logit p = logit p0 + k (a_hi − a_lo).",
     )
+    return "\n\n".join(said)
 
 
 def tables(entry: Figure, contents: Sequence[Content]) -> list[str]:
@@ -105,7 +107,11 @@ def tables(entry: Figure, contents: Sequence[Content]) -> list[str]:
         for title, runs in found.items():
             grid.rows.append([title, *[spread(runs, key) for key in keys]])
         floor = content["floor"]["ed_real"]
-        said += [f"## {content['title']}", markdown(grid), f"Two samples of the teacher are at ED {floor:.4f} from each other."]
+        said += [
+            f"## {content['title']}",
+            markdown(grid),
+            f"Two samples of the teacher are at ED {floor:.4f} from each other.",
+        ]
         rows = law_rows(entry, [content])
         if rows:
             said += law_table(rows)
@@ -163,8 +169,9 @@ def law_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     worst = max(rows, key=lambda row: abs(row["difference"]))
     return [
         markdown(grid),
-        "Predicted p is the closed form for a group so large that its statistics are exact; at this K, for groups of that "
-        "size. The rewards of a real batch are not of two levels (samples lie off the modes), and the students are finite: "
+        "Predicted p is the closed form for a group so large that its statistics are exact; at this K, for groups of "
+        "that size. The rewards of a real batch are not of two levels (samples lie off the modes), and the students "
+        "are finite: "
         f"the largest difference here is {abs(worst['difference']):.3f} ({worst['method']}).",
     ]
 
@@ -180,17 +187,22 @@ def over_training(runs: Sequence[Run], key: str) -> tuple[list[int], np.ndarray]
 def zone_tables(entry: Figure, contents: Sequence[Content]) -> list[str]:
     """AUROC over training, a table per problem."""
     said = [
-        "A sample is in the teacher's Forbidden Zone where its exact energy E = −log p is above γ (Eq. 5). AUROC is the "
-        "probability that a sample in the zone has a lower group advantage than one outside it: Assumption 3.3 takes it "
-        "to be near 1; 0.5 says nothing, and below it the zone is where the reward is high. Medians over seeds; bands in "
-        "the picture reach from the lowest seed to the highest."
+        "A sample is in the teacher's Forbidden Zone where its exact energy E = −log p is above γ (Eq. 5). AUROC is "
+        "the probability that a sample in the zone has a lower group advantage than one outside it: Assumption 3.3 "
+        "takes it to be near 1; 0.5 says nothing, and below it the zone is where the reward is high. Medians over "
+        "seeds; bands in the picture reach from the lowest seed to the highest."
     ]
+    rows = {
+        "zone": "in the zone",
+        "auroc_advantage": "AUROC of a low advantage",
+        "auroc_reward": "AUROC of a low reward",
+    }
     for content in contents:
         found = by_title(entry, content)
         steps = [point["iteration"] for point in next(iter(found.values()))[0]["curve"]]
         grid = Grid(["method", "what", *map(str, steps)])
         for title, runs in found.items():
-            for key, name in (("zone", "share in the zone"), ("auroc_advantage", "AUROC of low advantage"), ("auroc_reward", "AUROC of low reward")):
+            for key, name in rows.items():
                 grid.rows.append([title, name, *[number(middle(runs, key, at), 2) for at in range(len(steps))]])
         said += [f"## {content['title']} (γ = {content['gamma']:.2f})", markdown(grid)]
     return said
@@ -205,9 +217,9 @@ def footer(contents: Sequence[Content]) -> str:
     """What the numbers are of."""
     said = []
     for content in contents:
-        sizes = content["sizes"]
+        sizes, seeds = content["sizes"], sorted({run["seed"] for run in content["runs"]})
         said.append(
-            f"{content['problem']}: digest {content['run_digest']}, commit {content['git_sha'][:12]}, {sizes['iterations']} "
-            f"student updates of {sizes['batch']} rows, seeds {', '.join(str(s) for s in sorted({r['seed'] for r in content['runs']}))}"
+            f"{content['problem']}: {sizes['iterations']} student updates of {sizes['batch']} rows, seeds "
+            f"{', '.join(map(str, seeds))}, digest {content['run_digest']}, commit {content['git_sha'][:12]}"
         )
     return "; ".join(said) + "."

@@ -40,11 +40,15 @@ RC: dict[str, object] = {
     "ytick.labelsize": 8,
     "lines.linewidth": 1.6,
     "lines.markersize": 4,
+    "lines.markeredgewidth": 0,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
 }
+
+
+matplotlib.rcParams.update(RC)  # one look for every picture of a report
 
 
 def look(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -54,8 +58,7 @@ def look(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
 
 def panels(rows: int, columns: int, width_in: float, height_in: float) -> tuple[Figure, list[Axes]]:
     """A figure with rows x columns axes, in reading order."""
-    with plt.rc_context(RC):
-        figure, axes = plt.subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, layout="constrained")
     return figure, list(axes.flat)
 
 

@@ -20,20 +20,20 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from amd.backbones.adapters import add_lora, set_scale, view
-from amd.backbones.base import Backbone, backbone
+from amd.backbones.base import Backbone, backbone, fill
 from amd.backbones.critic import Critic
 from amd.config import plan
 from amd.config.load import Run
 from amd.data.labels import labels
-from amd.data.sources import images
+from amd.data.sources import collection
 from amd.distill.methods import Method, row
-from amd.distill.noise import Noise
 from amd.distill.step import Batch
 from amd.distill.types import Cast, Condition, Conditioning
+from amd.distill.types import Noise as Draws
 from amd.train.artifact import Refused, artifact_sha, read_artifact, read_meta
 from amd.train.devices import Ranks, alone
 from amd.train.pairs import Pairs, make
-from amd.train.reward import build_decoder, build_reward
+from amd.train.reward import build_decoder, build_encoder, build_reward
 from amd.train.stop import Stop
 from amd.train.weights import Trainable, frozen, trainable
 
@@ -59,11 +59,11 @@ def build_batch(run: Run) -> Batch:
     """Labels in groups of K for every method, so that methods differ by their slots and not by their batches."""
     classes, (channels, side) = run.domain.classes, run.domain.latents
 
-    def draw(noise: Noise) -> Conditioning:
+    def draw(noise: Draws) -> Conditioning:
         label = labels(noise, classes, run.scale.klass.group)
         return Conditioning({"label": label}, {"label": torch.full_like(label, classes)}, run.scale.klass.group)
 
-    return Batch(draw, (channels, side, side))  # type: ignore[arg-type]
+    return Batch(draw, (channels, side, side))
 
 
 def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = None, stop: Stop | None = None) -> Company:
@@ -75,11 +75,12 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     ranks, method, system = ranks or alone(), method_of(run), run.system
     assert run.teacher is not None
     assert run.start is not None
-    teacher = network(run, weights(run.teacher), ranks.device).requires_grad_(False).eval()
+    base = weights(run.teacher)
+    teacher = network(run, base, ranks.device).requires_grad_(False).eval()
     student = network(run, weights(run.start), ranks.device)
     set_pull: Callable[[float], None] | None = None
     if system.lora is None:
-        real, fake = teacher, network(run, _full_fake(run), ranks.device)
+        real, fake = teacher, network(run, _full_fake(run, base), ranks.device)
     else:
         add_lora(teacher, system.lora.rank, seed=run.seed)
         real, fake = view(teacher, 0.0), view(teacher, system.lora.scale)
@@ -88,8 +89,8 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     modules: dict[str, nn.Module] = {"student": student, "fake": fake}
     logit: Callable[[Tensor, Tensor, Condition], Tensor] | None = None
     if method.reads("logit"):
-        modules["critic"] = Critic(student.width, student.depth, seed=run.seed).to(ranks.device)
-        logit = _judge(fake, modules["critic"])
+        critic = Critic(student.width, student.depth, seed=run.seed).to(ranks.device)
+        modules["critic"], logit = critic, _judge(fake, critic)
     cast = Cast(
         student=student,
         real=real,
@@ -129,7 +130,7 @@ def network(run: Run, tensors: dict[str, Tensor], device: torch.device) -> Backb
     channels, side = run.domain.latents
     with torch.device("meta"):  # nothing is initialised only to be overwritten
         module = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
-    module.load_state_dict({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, assign=True)
+    fill(module, {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, f"for run {run.name}")
     module.precision = run.scale.precision
     return module
 
@@ -146,14 +147,12 @@ def made_from(run: Run) -> dict[str, dict[str, str]]:
     }
 
 
-def _full_fake(run: Run) -> dict[str, Tensor]:
+def _full_fake(run: Run, teacher: dict[str, Tensor]) -> dict[str, Tensor]:
     """The start's fake teacher where it is a whole network, else the teacher."""
-    assert run.teacher is not None
     assert run.start is not None
-    base = weights(run.teacher)
     if run.start.system.kind != "student" or run.start.system.lora is not None:
-        return base
-    return {**base, **weights(run.start, "fake")}  # the fake's file holds what it trained: not the position table
+        return teacher
+    return {**teacher, **weights(run.start, "fake")}  # the fake's file holds what it trained: not the position table
 
 
 def _continue_branch(run: Run, fake: nn.Module) -> None:
@@ -174,17 +173,16 @@ def _puller(real: nn.Module, scale: float) -> Callable[[float], None]:
 
 def _reward(run: Run, method: Method, device: torch.device) -> Callable[[Tensor, Condition], Tensor]:
     """R of decoded latents. The step asks with or without a graph; frozen weights carry none either way."""
-    judge = build_reward(run, device)
+    judge, decode = build_reward(run, device), build_decoder(run, device)
     if any("reward" in force.value.reads for force in method.external) and not judge.differentiable:
         raise ValueError(
             f"systems/{run.system.name}.yaml: method '{run.system.method}' descends the reward's gradient, and domain "
             f"'{run.domain.name}' gives '{run.domain.reward.name}', which has none"
         )
-    decode = build_decoder(run, device)
     return lambda x, cond: judge(decode(x), cond)
 
 
-def _judge(fake: nn.Module, critic: nn.Module) -> Callable[[Tensor, Tensor, Condition], Tensor]:
+def _judge(fake: Backbone, critic: Critic) -> Callable[[Tensor, Tensor, Condition], Tensor]:
     """The critic on the fake's features. Asked by the student (x_t has a graph), weights get no gradient."""
     moving = trainable(fake, critic)
 
@@ -195,7 +193,7 @@ def _judge(fake: nn.Module, critic: nn.Module) -> Callable[[Tensor, Tensor, Cond
     return logit
 
 
-def _pairs(run: Run, teacher: nn.Module, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
+def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
     sizes, (channels, side) = run.scale.klass, run.domain.latents
     if state is None:
         raise ValueError(
@@ -217,17 +215,19 @@ def _pairs(run: Run, teacher: nn.Module, ranks: Ranks, state: Path | None, stop:
     )
 
 
-def _real_data(run: Run, device: torch.device) -> Callable[[Noise], tuple[Tensor, Condition]]:
-    """Real images and their labels, drawn with replacement."""
+def _real_data(run: Run, device: torch.device) -> Callable[[Draws], tuple[Tensor, Condition]]:
+    """Real images and their labels, drawn with replacement; encoded as they are drawn where the domain has latents."""
     data = run.domain.data
     if data is None:
         raise ValueError(
             f"domains/{run.domain.name}.yaml: method '{run.system.method}' trains a critic on real images: set data"
         )
-    x, label = images(data.source, data.assets, run.mirror, run.domain.pixels)
+    real = collection(data.source, data.assets, run.mirror, run.domain.pixels)
+    encode, (channels, side) = build_encoder(run, device), run.domain.latents
 
-    def draw(noise: Noise) -> tuple[Tensor, Condition]:
-        index = noise.integers("real", len(x)).cpu()
-        return x[index].to(device), {"label": label[index].to(device)}
+    def draw(noise: Draws) -> tuple[Tensor, Condition]:
+        index = noise.integers("real", len(real)).cpu()
+        x = encode(real.take(index).to(device), noise.normal("encode", (channels, side, side)))
+        return x, {"label": real.label[index].to(device)}
 
     return draw

@@ -5,6 +5,7 @@ and gradients are averaged here after the last micro-batch of an update, because
 that go through callables (`amd.distill.types.Cast`). Sharded parameters would enter at `average` and `Session.save`.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -114,7 +115,11 @@ class Ranks:
 
 def ranks() -> Ranks:
     """This process, as `accelerate launch`, `torchrun` or a plain `python` started it."""
-    state = PartialState()
+    # told, because accelerate leaves several processes on a CPU alone unless asked for the CPU
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    asked = int(os.environ.get("WORLD_SIZE") or 1)
+    if asked != state.num_processes:
+        raise RuntimeError(f"WORLD_SIZE is {asked}, and accelerate sees {state.num_processes} processes")
     return Ranks(state.process_index, state.num_processes, state.device)
 
 

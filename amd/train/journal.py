@@ -17,7 +17,7 @@ class Journal:
         """Cuts what is after step `resumed`, and a last line that was torn by a kill."""
         self.file = Path(file)
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read(self.file) if int(line["step"]) <= resumed]  # type: ignore[call-overload]
+        kept = [line for line in read(self.file) if _step(line) <= resumed]
         part = self.file.with_name(self.file.name + ".part")
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(part, self.file)
@@ -42,9 +42,15 @@ def read(file: Path) -> list[dict[str, object]]:
     return lines
 
 
+def _step(line: Mapping[str, object]) -> int:
+    step = line["step"]
+    assert isinstance(step, int)
+    return step
+
+
 def _plain(value: object) -> object:
     if hasattr(value, "tolist"):
-        value = value.tolist()  # type: ignore[attr-defined]
+        value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -98,7 +98,7 @@ def distill(run: Run, out: Path, state: Path, budget_s: float | None = None, *, 
     out, state, world = Path(out), Path(state), ranks()
     with ExitStack() as stack:
         stop = stack.enter_context(Stop(budget_s))
-        lease = Lease(state, interrupted=lambda: _give_up(stop)) if world.main else None
+        lease = Lease(state, interrupted=stop.give_up) if world.main else None
         if lease is not None:
             stack.enter_context(lease)
         world.wait()
@@ -177,7 +177,8 @@ class Training:
             values = optimiser(phase)
             if phase.role == "student" and phase.last and self.ema is not None:
                 self.ema.update()
-            for key, value in {**values, **phase.stats}.items():
+            found: dict[str, float | Tensor] = {**values, **phase.stats}
+            for key, value in found.items():
                 seen.setdefault(f"{phase.role}/{key}", []).append(float(value))
         return {key: sum(values) / len(values) for key, values in seen.items()}
 
@@ -269,7 +270,7 @@ class Training:
     def _setting(self) -> str:
         sizes = self.run.scale.klass
         return (
-            f"{self.run.system.method}, batch {sizes.batch} on {self.world.world} x {self.world.device}, "
+            f"{self.run.system.method}, batch {sizes.batch} on {self.world.world} x {self.world.device.type}, "
             f"{self.micro} micro-batches, {self.run.scale.precision}, digest {self.run.digest}"
         )
 
@@ -305,8 +306,3 @@ def _finished(run: Run, out: Path) -> bool:
     if there:
         print(f"{out}: finished already (digest {run.digest}); delete the folder to train it anew", flush=True)
     return there
-
-
-def _give_up(stop: Stop) -> None:
-    if reason := stop.reason():
-        stop.leave(reason, "nothing was begun")

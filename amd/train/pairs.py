@@ -11,32 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from amd.distill.displacement import both
 from amd.distill.noise import Noise
-from amd.distill.operator import guided
-from amd.distill.path import rows
 from amd.distill.types import Condition, Conditioning, Denoiser
+from amd.distill.types import Noise as Draws
 from amd.train.artifact import Refused, read_artifact, write_artifact
 from amd.train.devices import Ranks
+from amd.train.ode import euler
 from amd.train.progress import Progress
 from amd.train.stop import Stop
-
-
-@torch.no_grad()
-def euler(network: Denoiser, z: Tensor, conditioning: Conditioning, steps: int, cfg_weight: float) -> Tensor:
-    """The guided probability-flow ODE of the linear path from z at t = 0 to t = 1, `steps` equal Euler steps.
-
-    dx/dt = (x0_hat - x) / (1 - t), the velocity x - eps that x0_hat implies.
-    """
-    x = z
-    for step in range(steps):
-        t = torch.full((x.shape[0],), step / steps, dtype=torch.float64, device=x.device)
-        if cfg_weight == 1:
-            x0 = network(x, t, conditioning.cond)
-        else:
-            x0 = guided(*both(network, x, t, conditioning), cfg_weight)
-        x = x + (x0 - x) / rows(1 - t, x) / steps
-    return x
 
 
 @dataclass(frozen=True)
@@ -47,10 +29,10 @@ class Pairs:
     x: Tensor  # (N, *S)
     label: Tensor  # (N,)
 
-    def __call__(self, noise: Noise) -> tuple[Tensor, Tensor, Condition]:
+    def __call__(self, noise: Draws) -> tuple[Tensor, Tensor, Condition]:
         """This rank's rows: z (b, *S), x (b, *S), cond."""
-        index = noise.integers("pairs", len(self.z)).cpu()
-        z, x, label = (part[index].to(noise.device) for part in (self.z, self.x, self.label))
+        index = noise.integers("pairs", len(self.z))
+        z, x, label = (part[index.cpu()].to(index.device) for part in (self.z, self.x, self.label))
         return z, x, {"label": label}
 
 

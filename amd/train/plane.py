@@ -7,6 +7,7 @@ figures need neither torch nor a second look at any formula.
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,12 +26,12 @@ from amd.config.read import ConfigError, unknown
 from amd.config.schema import PlaneSizes, Problem, System
 from amd.distill.methods import Method, row
 from amd.distill.types import Denoiser
-from amd.measure.law import equilibrium, tilted
-from amd.measure.toy import Judge, as_json, forbidden_border
+from amd.measure.toy import Judge, as_json, forbidden_border, law_curve, predicted
 from amd.rewards.toy import Reward, plane_reward
 from amd.train.artifact import created, git_sha, versions, write_json
 from amd.train.checkpoint import Session
 from amd.train.lease import Lease
+from amd.train.loop import NonFinite
 from amd.train.progress import Progress
 from amd.train.stacked import Stack, group_of, labels, train_teacher
 from amd.train.stop import Stop
@@ -38,7 +39,6 @@ from amd.train.threads import threads
 
 SAVE_EVERY_S = 30.0
 GRID = 160  # points per side of the landscapes
-DOSES = np.linspace(0, 4, 41)  # of the law's curve
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ class Snapshots:
         self.points = [state_dict[key] for key in sorted(state_dict)]
 
 
-def plane(
-    library: Library, problem: str, scale: str, out: Path, state: Path, budget_s: float | None = None
-) -> None:
+def plane(library: Library, problem: str, scale: str, out: Path, state: Path, budget_s: float | None = None) -> None:
     """Train and measure all systems x seeds of `problem`; `out` appears when it is complete.
 
     Exit code 75 (SystemExit) after SIGTERM, SIGINT or a budget that nears its end, with everything saved in `state`.
@@ -86,12 +84,25 @@ def plane(
     with ExitStack() as exits:
         stop = exits.enter_context(Stop(budget_s))
         exits.enter_context(Lease(state))
-        entry, sizes = library.problems[problem], library.scale(scale)
-        content, arrays = Job(library, entry, scale, state, stop).run()
-        content = {**content, "scale": scale, "banner": sizes.banner}
-        write(out, content, arrays)
+        job = Job(library, library.problems[problem], scale, state, stop)
+        if finished(out, job.digest):
+            print(f"{out}: finished already", file=sys.stderr)
+            return
+        content, arrays = job.run()
+        write(out, {**content, "scale": scale, "banner": library.scale(scale).banner}, arrays)
         for folder in state.glob("stack*"):
             shutil.rmtree(folder)
+
+
+def finished(out: Path, digest: str) -> bool:
+    """Whether the folder is there, whole, and of this configuration (a second process waited for the first)."""
+    file = out / "measurements.json"
+    if not file.is_file() or not (out / "samples.npz").is_file():
+        return False
+    try:
+        return bool(json.loads(file.read_text())["run_digest"] == digest)
+    except (ValueError, KeyError):
+        return False
 
 
 def write(out: Path, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -101,7 +112,6 @@ def write(out: Path, content: dict[str, Any], arrays: dict[str, np.ndarray]) -> 
     part.mkdir(parents=True)
     write_json(part / "measurements.json", content)
     np.savez_compressed(part / "samples.npz", **arrays)  # type: ignore[arg-type]
-    json.loads((part / "measurements.json").read_text())
     shutil.rmtree(out, ignore_errors=True)
     os.replace(part, out)
 
@@ -120,9 +130,13 @@ class Job:
         self.reward: Reward = plane_reward(problem.reward, self.means, problem.good)
         for system in systems.values():
             if backbone(system.backbone) is not MLP2D:
-                raise ConfigError(f"systems/{system.name}.yaml: backbone: {system.backbone!r} is none of the plane; mlp2d is")
+                raise ConfigError(
+                    f"systems/{system.name}.yaml: backbone: {system.backbone!r} is not of the plane; mlp2d is"
+                )
         self.contenders = [
-            Contender(title, system, method_of(system), seed) for title, system in systems.items() for seed in sizes.seeds
+            Contender(title, system, method_of(system), seed)
+            for title, system in systems.items()
+            for seed in sizes.seeds
         ]
 
     @property
@@ -130,9 +144,14 @@ class Job:
         """(M, 2) of the modes, the broad component left out."""
         return self.mixture.means[: self.mixture.modes]
 
+    @property
+    def measured_group(self) -> int:
+        """K among the samples of an evaluation: as in training, where there are so many."""
+        return min(self.group, self.sizes.samples // self.mixture.classes)
+
     def run(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Train every stack, measure every run; what the two files hold."""
-        label = labels(self.sizes.samples, self.mixture.classes, 1)
+        label = labels(self.sizes.samples, self.mixture.classes, self.measured_group)
         real: Denoiser = self.mixture if self.problem.teacher == "exact" else train_teacher(self.mixture, self.sizes)
         beds: dict[tuple[str, ...], list[int]] = {}
         for index, contender in enumerate(self.contenders):
@@ -158,10 +177,11 @@ class Job:
             cfg_weight=runs[0].system.cfg_weight,
             ema=runs[0].system.ema,
             group=self.group,
+            titles=[f"{run.title} seed {run.seed}" for run in runs],
         )
         kept = Snapshots([])
         session = Session(self.state / f"stack{number}", self.digest)
-        roles = {**stack.modules, "ema": stack.ema, "snapshots": kept}
+        roles: dict[str, Any] = {**stack.modules, "ema": stack.ema, "snapshots": kept}
         done = session.restore(roles, stack.optimisers)
         if not kept.points:
             kept.points.append(stack.sample(label))
@@ -169,14 +189,19 @@ class Job:
         with Progress(title, self.sizes.iterations, done) as progress:
             self.stop.resting()
             while done < self.sizes.iterations:
-                stack.advance(done, self.sizes.iterations)
+                try:
+                    stack.advance(done, self.sizes.iterations)
+                except NonFinite as error:
+                    good = session.last_good or "none yet"
+                    raise NonFinite(f"{self.problem.name}, {error}; last good state: {good}") from error
                 done += 1
                 if done in steps:
                     kept.points.append(stack.sample(label))
                 progress.step()
                 self.stop.stepped()
                 reason = self.stop.reason(session.save_s)
-                if reason or session.due(SAVE_EVERY_S):
+                last = done == self.sizes.iterations and count > 1  # the stacks after it may be stopped
+                if reason or last or session.due(SAVE_EVERY_S):
                     tensors = {role: module.state_dict() for role, module in roles.items()}
                     session.save(done, tensors, stack.optimisers)
                     if reason:
@@ -185,15 +210,21 @@ class Job:
 
     def _measured(self, snapshots: Tensor, label: Tensor, steps: Sequence[int]) -> dict[str, Any]:
         gamma = forbidden_border(self.mixture, self.problem.gamma_quantile)
-        group = min(self.group, self.sizes.samples // self.mixture.classes)
-        judge = Judge(self.mixture, self.reward, self.problem.good, label, group, gamma)
+        judge = Judge(self.mixture, self.reward, self.problem.good, label, self.measured_group, gamma)
+        two_levels = self.problem.reward == "selective"
         runs = []
         with Progress(f"{self.problem.name}, measuring", len(self.contenders)) as progress:
             for index, contender in enumerate(self.contenders):
                 curve = [
                     {"iteration": step, **as_json(judge.measure(snapshots[at, index]))} for at, step in enumerate(steps)
                 ]
-                runs.append({**described(contender), "law": self._law(contender.method, judge), "curve": curve})
+                runs.append(
+                    {
+                        **described(contender),
+                        "law": predicted(judge, contender.method, two_levels, self.group),
+                        "curve": curve,
+                    }
+                )
                 progress.step()
         return {
             "problem": self.problem.name,
@@ -206,39 +237,12 @@ class Job:
             "p0": judge.p0 if len(judge.good) < self.mixture.modes else None,
             "gamma": gamma,
             "floor": judge.floor(),
-            "law_curve": self._law_curve(judge),
+            "law_curve": law_curve(judge.p0, self.group) if two_levels else None,
             "runs": runs,
             "run_digest": self.digest,
             "git_sha": git_sha(),
             "versions": versions(),
             "created": created(),
-        }
-
-    def _law(self, method: Method, judge: Judge) -> dict[str, float] | None:
-        """What the closed form predicts for a run; None where it says nothing: p = p_real exp(k a) is a statement about
-        distribution matching, which the naive operator is not and an external force disturbs."""
-        if len(judge.good) == self.mixture.modes or method.operator.name == "naive" or method.external:
-            return None
-        k = float(method.fake["k"]) if "k" in dict(method.fake.numbers) else 0.0
-        clip = float(method.advantage["clip"])
-        law = {"p0": judge.p0, "k": k, "clip": clip, "K": float(self.group)}
-        if self.problem.reward == "selective":
-            law["p"] = equilibrium(judge.p0, k, clip)
-            law["p_at_K"] = equilibrium(judge.p0, k, clip, self.group)
-            return law
-        cond = {"label": torch.zeros(len(self.means), dtype=torch.long)}
-        level = self.reward(self.means, cond).numpy()
-        mass = self.mixture.weights[:-1, : self.mixture.modes].mean(0).numpy()
-        law["p"] = float(tilted(mass, level, k, clip)[judge.good].sum())
-        return law
-
-    def _law_curve(self, judge: Judge) -> dict[str, Any] | None:
-        if self.problem.reward != "selective":
-            return None
-        return {
-            "k": DOSES.round(6).tolist(),
-            "p": [round(equilibrium(judge.p0, float(k)), 6) for k in DOSES],
-            "p_at_K": [round(equilibrium(judge.p0, float(k), group=self.group), 6) for k in DOSES],
         }
 
     def _arrays(self, snapshots: Tensor, steps: Sequence[int]) -> dict[str, np.ndarray]:
@@ -282,7 +286,7 @@ def described(contender: Contender) -> dict[str, Any]:
         "title": contender.title,
         "system": system.name,
         "method": system.method,
-        "numbers": {key: value for key, value in sorted(contender.method.numbers.items())},
+        "numbers": dict(sorted(contender.method.numbers.items())),
         "cfg_weight": system.cfg_weight,
         "ema": system.ema,
         "seed": contender.seed,

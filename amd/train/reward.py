@@ -1,7 +1,8 @@
-"""A run's reward, and the way from its latents to the pixels that a reward looks at, from checkpoints and assets."""
+"""A run's reward, and the ways between its latents and pixels: from checkpoints and assets to callables."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from amd.config.load import Run
 from amd.data.assets import locate
 from amd.rewards.base import Material, Reward, reward
 from amd.train.artifact import Refused, read_artifact, read_meta
+
+if TYPE_CHECKING:
+    from amd.backbones.autoencoder import LatentAutoencoder
 
 
 def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
@@ -43,9 +47,20 @@ def _weights(classifier: Run) -> dict[str, Tensor]:
 
 def build_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
     """Latents (B, *S) -> pixels (B, C, H, H), differentiable; the identity where the domain has no autoencoder."""
+    autoencoder = _autoencoder(run, device)
+    return (lambda latents: latents) if autoencoder is None else autoencoder.decode
+
+
+def build_encoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor, Tensor], Tensor]:
+    """(pixels (B, C, H, H), eps (B, *S)) -> latents (B, *S), a sample of the posterior; the identity without one."""
+    autoencoder = _autoencoder(run, device)
+    return (lambda pixels, eps: pixels) if autoencoder is None else torch.no_grad()(autoencoder.encode)
+
+
+def _autoencoder(run: Run, device: torch.device | str) -> "LatentAutoencoder | None":
     if run.domain.autoencoder is None:
-        return lambda latents: latents
+        return None
     from amd.backbones.autoencoder import load_autoencoder  # diffusers takes seconds to import
 
     file = locate(run.domain.autoencoder.asset, run.mirror)
-    return load_autoencoder(file, run.domain.autoencoder.scaling).to(device).decode
+    return load_autoencoder(file, run.domain.autoencoder.scaling).to(device)

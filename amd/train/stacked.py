@@ -1,7 +1,7 @@
 """R independent runs trained as one: one batch, one backward, one optimiser step for all of them.
 
-Shapes: R runs of B rows, rows in (run, row) order. A run is a method and a seed; what it is stacked with does not change
-it (up to the rounding of a batched matrix product): its weights and its draws follow from its own seed, its W is
+Shapes: R runs of B rows, rows in (run, row) order. A run is a method and a seed; what it is stacked with does not
+change it (up to the rounding of a batched matrix product): its weights and its draws follow from its own seed, its W is
 normalised over its own rows, Adam moves each weight by itself, and the loss is the sum of the runs' own.
 """
 
@@ -31,7 +31,7 @@ NULL_SHARE = 0.25  # of its batch that is drawn without a class, for guidance
 
 @dataclass(frozen=True)
 class StackedNoise:
-    """Draws of R runs, (run, row) order: each run's are those of its seed alone, so methods of one seed share theirs."""
+    """Draws of R runs: each run's are those of its seed alone, so methods of one seed share theirs."""
 
     seeds: tuple[int, ...]  # of each run
     iteration: int
@@ -115,10 +115,12 @@ class Stack:
         cfg_weight: float,
         ema: float,
         group: int,
+        titles: Sequence[str] = (),
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """`methods` and `seeds` have one entry per run. Raises ValueError where methods cannot share a batch."""
+        """One entry per run in `methods`, `seeds`, `titles`. Raises ValueError where methods cannot share a batch."""
         self.seeds, self.sizes, self.runs, self.dtype = tuple(seeds), sizes, len(seeds), dtype
+        self.titles = list(titles) or [f"run {index}" for index in range(self.runs)]
         self.classes = mixture.classes
         shape = (sizes.width, sizes.depth, self.classes)
         self.modules: dict[str, nn.Module] = {
@@ -126,7 +128,8 @@ class Stack:
             "fake": MLP2D(*shape, [generator(seed, "fake") for seed in seeds]).to(dtype),
         }
         self.optimisers = {
-            role: torch.optim.Adam(module.parameters(), betas=BETAS, fused=True) for role, module in self.modules.items()
+            role: torch.optim.Adam(module.parameters(), betas=BETAS, fused=True)
+            for role, module in self.modules.items()
         }
         self.ema = EMA(self.modules["student"], ema)
         self.method = stack(list(methods), sizes.batch)
@@ -162,8 +165,8 @@ class Stack:
         norms = torch.stack(torch._foreach_norm([p.grad for p in parameters if p.grad is not None]))
         if not torch.isfinite(norms.sum()):
             raise NonFinite(
-                f"iteration {iteration}: a gradient of the {phase.role} is not finite in "
-                f"{self._blame(parameters)}; stopped before its optimiser moved"
+                f"iteration {iteration}: the {phase.role}'s gradient is not finite in {self._blame(parameters)}; "
+                "stopped before its optimiser moved"
             )
         self.optimisers[phase.role].step()
         for optimiser in self.optimisers.values():
@@ -172,7 +175,7 @@ class Stack:
     def _blame(self, parameters: list[nn.Parameter]) -> str:
         """Which runs: the first dimension of every weight."""
         finite = torch.stack([p.grad.flatten(1).isfinite().all(1) for p in parameters if p.grad is not None]).all(0)
-        return f"runs {[run for run in range(self.runs) if not bool(finite[run])]} of 0 to {self.runs - 1}"
+        return ", ".join(title for title, good in zip(self.titles, finite.tolist(), strict=True) if not good)
 
     @torch.no_grad()
     def sample(self, label: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from types import FrameType, TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 TEMPFAIL = 75
 """sysexits.h EX_TEMPFAIL: try again; the next attempt resumes."""
@@ -26,7 +26,7 @@ class Stop:
         self._longest = 0.0
         self._signal: signal.Signals | None = None
         self._signalled = 0.0
-        self._before: dict[int, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         """Take the handlers over."""
@@ -39,7 +39,7 @@ class Stop:
     ) -> None:
         """Give the handlers back."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+            signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
@@ -68,6 +68,11 @@ class Stop:
             if elapsed + self._longest + 2 * reserve_s >= self.budget_s:
                 return f"budget of {self.budget_s:.0f} s nearly used ({elapsed:.0f} s)"
         return None
+
+    def give_up(self) -> None:
+        """Leave if there is a reason to, while there is nothing to save yet: what waiting for a lease calls."""
+        if reason := self.reason():
+            self.leave(reason, "nothing was begun")
 
     def leave(self, reason: str, saved: str) -> NoReturn:
         """SystemExit(75). `saved` says what the next attempt finds."""

@@ -112,7 +112,7 @@ def network(weights: dict[str, Tensor], x: Tensor, t: Tensor, label: Tensor) -> 
     return image[:, :CHANNELS]
 
 
-@pytest.fixture()
+@pytest.fixture
 def public() -> SimpleNamespace:
     """The second implementation and its size."""
     return SimpleNamespace(
@@ -127,7 +127,7 @@ def public() -> SimpleNamespace:
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def batch() -> Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]]:
     """rows -> x, eps (B, C, H, H), t (B,) float64 kept off the ends, label (B,) with the null label among them."""
 

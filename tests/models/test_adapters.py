@@ -8,7 +8,7 @@ from amd.backbones.adapters import LowRank, add_lora, set_scale, view
 from amd.backbones.sit import SiTBackbone
 
 
-@pytest.fixture()
+@pytest.fixture
 def sit(public) -> SiTBackbone:
     backbone = SiTBackbone(public.size, public.classes, public.channels, public.side)
     backbone.network.load_state_dict(public.weights(1, variance=False))
@@ -101,7 +101,8 @@ def test_gradients_reach_the_input_through_a_frozen_view(sit, batch):
     stirred(add_lora(sit, 2))
     x.requires_grad_()
     view(sit, 0.0).requires_grad_(False)(x, t, {"label": label}).sum().backward()
-    assert x.grad is not None and bool(x.grad.any())
+    assert x.grad is not None
+    assert bool(x.grad.any())
 
 
 def test_mistakes_are_named(sit):
@@ -111,8 +112,8 @@ def test_mistakes_are_named(sit):
         add_lora(sit, 2, ("to_q",))
     with pytest.raises(ValueError, match=r"rank 17 is not in 1 \.\. 16"):
         add_lora(sit, 17)
+    add_lora(sit, 2)
     with pytest.raises(ValueError, match="already"):
-        add_lora(sit, 2)
         add_lora(sit, 2)
 
 

@@ -11,7 +11,7 @@ SCALING = 0.18215
 SD_VAE = 83_653_863  # parameters of Stable Diffusion's autoencoder
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     torch.manual_seed(0)
     vae = AutoencoderKL(
@@ -50,7 +50,8 @@ def test_gradients_flow_through_to_the_latents_alone(folder):
     autoencoder = load_autoencoder(folder, SCALING)
     latents = torch.randn(2, 4, 4, 4, requires_grad=True)
     autoencoder.decode(latents).square().sum().backward()
-    assert latents.grad is not None and bool(latents.grad.any())
+    assert latents.grad is not None
+    assert bool(latents.grad.any())
     assert all(p.grad is None and not p.requires_grad for p in autoencoder.parameters())
 
 

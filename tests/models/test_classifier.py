@@ -72,5 +72,5 @@ def test_rewards_are_built_by_name_from_what_is_brought():
         reward("classifier", Material(10, 1))
     with pytest.raises(ValueError, match=f"'clasifier'.*{', '.join(sorted(REWARDS))}"):
         reward("clasifier", Material(10, 1))
-    with pytest.raises(ValueError, match="'vgg'.*conv, resnet"):
+    with pytest.raises(ValueError, match=r"'vgg'.*conv, resnet"):
         Classifier("vgg", 10, 1)

@@ -8,7 +8,7 @@ from amd.backbones.critic import Critic, spread
 from amd.backbones.sit import SiTBackbone
 
 
-@pytest.fixture()
+@pytest.fixture
 def sit(public) -> SiTBackbone:
     backbone = SiTBackbone(public.size, public.classes, public.channels, public.side)
     backbone.network.load_state_dict(public.weights(1, variance=False))

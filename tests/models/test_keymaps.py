@@ -1,4 +1,4 @@
-"""Public files of random weights, in both layouts, through the door: the same x0_hat as their own sampler would form."""
+"""Public files of random weights, in both layouts, through the door: the x0_hat that their own samplers would form."""
 
 from argparse import Namespace
 
@@ -129,5 +129,5 @@ def test_a_file_that_would_run_code_is_not_unpickled(public, tmp_path):
 
 
 def test_unknown_layouts_list_the_known(public, tmp_path):
-    with pytest.raises(ValueError, match="'dit'.*sit, repa"):
+    with pytest.raises(ValueError, match=r"'dit'.*sit, repa"):
         load_published(ours(public), tmp_path / "SiT.pt", "dit")

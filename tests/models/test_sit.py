@@ -13,7 +13,7 @@ PUBLISHED = 675_129_632  # parameters of the public SiT-XL/2, its variance rows 
 VARIANCE = 2 * 2 * 4 * (1152 + 1)  # the rows of its last layer that its sampler throws away
 
 
-@pytest.fixture()
+@pytest.fixture
 def sit(public) -> SiTBackbone:
     """Ours, with weights of which none is zero."""
     backbone = SiTBackbone(public.size, public.classes, public.channels, public.side)

@@ -40,6 +40,16 @@ def test_table_4s_rows_are_a_second_stage_from_one_pure_dmd_start(library: Libra
     assert [library.system(n).method for n in SECOND_STAGE[:3]] == ["dmd-pure", "dmdr", "amd"]
 
 
+def test_dmdrs_second_stage_is_its_own_reinforcement_stage(library: Library) -> None:
+    """No borrowing, uniform times, the reward in the loss; borrowing and annealing belong to its cold start."""
+    system = library.system("sit-dmdr")
+    method = row("dmdr", system.numbers.model_dump(exclude_none=True))
+    assert [method.real(progress) for progress in (0.0, 0.3, 0.9)] == [0, 0, 0]
+    assert method.numbers["anneal"] == 0  # uniform from the first iteration: tests/distill/test_renoise.py
+    assert method.numbers["lam"] == 0.05
+    assert system.lora is None  # a full fake teacher, as every other second stage has
+
+
 def test_the_two_starts_differ_by_their_length_alone(library: Library) -> None:
     short, long = library.system("sit-warm-short"), library.system("sit-warm-long")
     names = {"name", "title", "about", "sources", "stage"}

@@ -99,6 +99,13 @@ def attempt(folder: Path, run: Run, out: str, state: str) -> None:
     distill(run, Path(out), Path(state), save_every_s=0.0)
 
 
+def ranked_attempt(folder: Path, run: Run, out: str, state: str, rank: int, world: int, port: int) -> None:
+    """An attempt as one of several processes, told so as launchers do."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+    os.environ.update({key: str(value) for key, value in told.items()}, MASTER_ADDR="localhost")
+    attempt(folder, run, out, state)
+
+
 def killed_attempt(folder: Path, run: Run, out: str, state: str, what: str, count: int) -> None:
     """An attempt that SIGKILLs itself before the `count`-th call of `what`: an optimiser's "step", or a "rename"."""
     owner: Any

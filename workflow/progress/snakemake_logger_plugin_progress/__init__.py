@@ -27,6 +27,7 @@ TYPICAL_S = {"pretrain": 90.0, "distill": 30.0, "sample": 8.0, "score": 10.0, "t
 OTHER_S = 4.0
 QUIET_S = 30.0  # between two lines where there is no terminal
 FRACTION = re.compile(r"(\d[\d,]*)\s*(?:/|of)\s*(\d[\d,]*)")
+STAMP = re.compile(r"^\d\d:\d\d:\d\d [^:]*: ")  # as amd.train.progress writes it
 TAIL_BYTES = 4096
 
 
@@ -40,13 +41,14 @@ class Job:
     began: float
 
     def said(self) -> str:
-        """The last line that the job wrote to its log."""
+        """The last line that the job wrote to its log, without its clock and its name."""
         if self.log is None or not self.log.is_file():
             return ""
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
             lines = re.split(r"[\r\n]+", file.read().decode(errors="replace"))
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return STAMP.sub("", last)
 
     def share(self) -> float:
         """How far it says it is, in [0, 1); 0 where it says nothing."""
@@ -112,6 +114,7 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         self.account = Account()
         self.console = Console(stderr=True, highlight=False)
+        self.console.soft_wrap = not self.console.is_terminal  # a line stays a line in a file
         self.live: Live | None = None
         self.stopping = threading.Event()
         self.spoke = time.monotonic()
