@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -235,7 +236,7 @@ def write_samples(out: Path, images: Tensor, labels: Tensor, manifest: Mapping[s
     os.replace(part, out)
 
 
-def read_samples(folder: Path) -> tuple[Tensor, Tensor, dict[str, object]]:
+def read_samples(folder: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Images (n, C, H, W) uint8, labels (n,) int64, manifest. ValueError names a file that is missing or altered."""
     folder = Path(folder)
     for name in ("manifest.json", "samples.npz"):
@@ -253,7 +254,7 @@ def read_samples(folder: Path) -> tuple[Tensor, Tensor, dict[str, object]]:
 
 def gather(folders: Sequence[Path], out: Path) -> None:
     """Put shards together. ValueError unless they are the parts of one whole, each once."""
-    found = sorted((read_samples(Path(folder)) for folder in folders), key=lambda part: part[2]["indices"])  # type: ignore[arg-type,return-value]
+    found = sorted((read_samples(Path(folder)) for folder in folders), key=lambda part: part[2]["indices"])
     if not found:
         raise ValueError("no shards to gather")
     same = ("benchmark", "version", "run", "seed", "run_digest", "weights_sha256", "of")
@@ -263,7 +264,7 @@ def gather(folders: Sequence[Path], out: Path) -> None:
             raise ValueError(
                 f"shards of different things: {differs[0]} is {manifest[differs[0]]} and {first[differs[0]]}"
             )
-        start, stop = manifest["indices"]  # type: ignore[misc]
+        start, stop = manifest["indices"]
         if start != position:
             raise ValueError(f"shards do not join: samples {position} to {start} are missing or double")
         position = stop

@@ -1,4 +1,4 @@
-"""A table or figure as a page of its own, for the workflow's report: its Markdown as HTML, nothing loaded from outside."""
+"""A table or figure as a page of its own for the report: its Markdown as HTML, with nothing loaded from outside."""
 
 import base64
 import html
@@ -8,9 +8,10 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #1b1b1b }
+body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 100rem; padding: 0 1rem; color: #1b1b1b }
+p, blockquote, li { max-width: 60rem }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-th, td { border-bottom: 1px solid #ddd; padding: .3rem .7rem; vertical-align: top }
+th, td { border-bottom: 1px solid #ddd; padding: .3rem .7rem; vertical-align: top; white-space: nowrap }
 thead th { border-bottom: 2px solid #444; text-align: left }
 tbody tr:hover { background: #f5f5f0 }
 blockquote { border-left: 4px solid #c90; margin: 1rem 0; padding: .2rem 1rem; background: #fff8e5 }
@@ -20,7 +21,7 @@ code { font-size: 90% }
 
 
 def write(markdown: Path, out: Path, title: str, picture: Path | None = None) -> None:
-    """Write `markdown` (tables allowed, raw HTML escaped) as the page `out`, below `picture` (a PNG) if there is one."""
+    """Write `markdown` (tables allowed, raw HTML escaped) as a page, below `picture` (a PNG) if there is one."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown.read_text(encoding="utf-8"))
     shown = ""
     if picture is not None:

@@ -79,9 +79,7 @@ def as_latex(content: Content) -> str:
 def as_csv(content: Content) -> str:
     """A line per cell, unrounded."""
     sink = io.StringIO()
-    header = (
-        "table scale group row system trained_on column metric n_seeds mean low high printed difference"
-    )
+    header = "table scale group row system trained_on column metric n_seeds mean low high printed difference"
     header += " baseline_difference baseline_low baseline_high p verdict per_seed"
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(header.split())

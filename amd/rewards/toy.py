@@ -17,8 +17,9 @@ LENGTH = 0.3  # how far from a mode it is still liked or disliked
 
 def nearness(x: Tensor, means: Tensor) -> Tensor:
     """exp(-d^2 / 2 LENGTH^2) to the nearest of the means: (B, 2) -> (B,), in (0, 1]."""
-    distance = (x[:, None] - means.to(x)).square().sum(2)  # (B, M)
-    return torch.exp(-distance.min(1).values / (2 * LENGTH**2))
+    means = means.to(x)
+    distance = x.square().sum(1, keepdim=True) - 2 * x @ means.T + means.square().sum(1)  # (B, M), squared
+    return torch.exp(-distance.amin(1).clamp_min(0) / (2 * LENGTH**2))
 
 
 def selective(means: Tensor, good: Sequence[int]) -> Reward:

@@ -79,7 +79,7 @@ class Optimiser:
                     f"{self.where}: the {phase.role}'s {what} is {value}; stopped before its optimiser moved; {last}"
                 )
         self.company.optimisers[phase.role].step()
-        for optimiser in self.company.optimisers.values():  # a force leaks the student's gradient into the critic
+        for optimiser in self.company.optimisers.values():  # also of what a force leaked into
             optimiser.zero_grad(set_to_none=True)
         return values
 

@@ -1,4 +1,4 @@
-"""The lock file reproduces the environment: it knows every package we ask for, and nothing of the machine it was made on."""
+"""The lock file reproduces the environment: it knows every package we ask for, and nothing of its own machine."""
 
 import re
 import tomllib

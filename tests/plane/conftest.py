@@ -18,12 +18,17 @@ def library() -> Library:
     return load(ROOT / "config")
 
 
-def with_problem(library: Library, problem: str, scale: str = "smoke", **changes: object) -> Library:
-    """The same library with `changes` to a problem; keys of the scale's sizes are given as `sizes={...}`, `seeds=[...]`."""
-    sizes, seeds = changes.pop("sizes", {}), changes.pop("seeds", None)
-    base = library.scales[scale]
-    scaled = base.model_copy(update={"plane": base.plane.model_copy(update=sizes), "seeds": seeds or base.seeds})
-    changed = library.problems[problem].model_copy(update=changes)
-    return dataclasses.replace(
-        library, problems={**library.problems, problem: changed}, scales={**library.scales, scale: scaled}
-    )
+@pytest.fixture(scope="session")
+def with_problem():
+    """A copy of a library with changes to one problem, and to the scale's `sizes` of the plane and its `seeds`."""
+
+    def changed(library: Library, problem: str, scale: str = "smoke", **changes: object) -> Library:
+        sizes, seeds = changes.pop("sizes", {}), changes.pop("seeds", None)
+        base = library.scales[scale]
+        scaled = base.model_copy(update={"plane": base.plane.model_copy(update=sizes), "seeds": seeds or base.seeds})
+        entry = library.problems[problem].model_copy(update=changes)
+        return dataclasses.replace(
+            library, problems={**library.problems, problem: entry}, scales={**library.scales, scale: scaled}
+        )
+
+    return changed

@@ -1,6 +1,7 @@
 """The closed form against its limits, against brute force, and against itself."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_the_equilibrium_solves_its_equation(p0, k, clip):
 
 def test_more_sharpening_moves_more_mass():
     masses = [equilibrium(0.5, k) for k in np.linspace(0, 5, 20)]
-    assert all(a < b for a, b in zip(masses, masses[1:], strict=False))
+    assert all(a < b for a, b in pairwise(masses))
 
 
 @pytest.mark.parametrize(("group", "bad"), [(2, 0.269), (4, 0.223), (8, 0.201), (16, 0.192)])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -11,6 +11,7 @@ from amd.report.statistics import compare, summary
 VALUES = st.lists(st.floats(-1e3, 1e3).map(lambda value: round(value, 3)), min_size=2, max_size=8)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_interval_is_students_t(values: list[float]) -> None:
     found, error = summary(values), stats.sem(values)
@@ -31,6 +32,7 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
     assert (found.n, found.mean, found.low, found.high, found.half_width) == (1, 3.0, None, None, None)
 
 
+@settings(deadline=None)
 @given(VALUES, st.data())
 def test_paired_test_is_scipys(values: list[float], data: st.DataObject) -> None:
     other = data.draw(st.lists(st.floats(-10, 10), min_size=len(values), max_size=len(values)))
@@ -43,6 +45,7 @@ def test_paired_test_is_scipys(values: list[float], data: st.DataObject) -> None
     assert found.p == pytest.approx(stats.ttest_rel(values, other).pvalue, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_verdict_says_inside_the_noise_exactly_where_p_is_above_one_in_twenty(values: list[float]) -> None:
     found = compare(dict(enumerate(values)), dict.fromkeys(range(len(values)), 0.0))

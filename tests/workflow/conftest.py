@@ -54,7 +54,7 @@ class Checkout:
             env=os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.folder / ".cache")} | env,
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1800,
         )
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")

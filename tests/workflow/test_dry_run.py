@@ -60,10 +60,7 @@ def closure(library: Library, scale: str, goal: str) -> Counter:
 
 def _grids(library: Library, figures: list[str], scale: str) -> list[str]:
     return [
-        path
-        for figure in figures
-        for path in plan.figure_inputs(library, figure, scale)
-        if path.endswith("grid.png")
+        path for figure in figures for path in plan.figure_inputs(library, figure, scale) if path.endswith("grid.png")
     ]
 
 

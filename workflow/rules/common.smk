@@ -144,6 +144,22 @@ def title(wildcards):
     return f"{entry.paper}: {entry.title}" if entry.paper else entry.title
 
 
+def shown_as(picture):
+    """How a table or figure is listed in the report; a figure twice, as a picture and with its numbers."""
+
+    def labels(wildcards):
+        entry = entry_of(wildcards)
+        listed = {"name": entry.paper or wildcards.name, "title": entry.title}
+        return listed | ({"shows": picture} if picture else {})
+
+    return labels
+
+
+def shown_system(wildcards):
+    """How a grid of samples is listed in the report."""
+    return {"system": run_of(wildcards).system.title, "seed": wildcards.seed}
+
+
 def about(wildcards):
     """The first sentence of a caption: what is shown."""
     return entry_of(wildcards).caption

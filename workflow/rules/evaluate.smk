@@ -67,7 +67,7 @@ rule grid:
             plan.grid("{scale}", "{run}", "{seed}"),
             caption="../report/grid.rst",
             category="Samples",
-            labels={"system": "{run}", "seed": "{seed}"},
+            labels=shown_system,
         ),
     log:
         log_of("grid"),

@@ -6,13 +6,13 @@ rule figure:
             plan.figure("{scale}", "{name}", "png"),
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{name}", "scale": "{scale}", "shows": "picture"},
+            labels=shown_as("picture"),
         ),
         report(
             plan.figure("{scale}", "{name}", "html"),
             caption="../report/figure.rst",
             category="Figures",
-            labels={"figure": "{name}", "scale": "{scale}", "shows": "numbers"},
+            labels=shown_as("with its numbers"),
         ),
         [plan.figure("{scale}", "{name}", ext) for ext in plan.FIGURE_FILES if ext != "png"],
     log:

@@ -6,7 +6,7 @@ rule table:
             plan.table("{scale}", "{name}", "html"),
             caption="../report/table.rst",
             category="Tables",
-            labels={"table": "{name}", "scale": "{scale}"},
+            labels=shown_as(None),
         ),
         [plan.table("{scale}", "{name}", ext) for ext in plan.TABLE_FILES],
     log:
