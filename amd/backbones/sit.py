@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from amd.backbones.base import Backbone
+from amd.backbones.gelu import gelu
 from amd.config.schema import SiTSize
 from amd.distill.noise import generator
 from amd.distill.path import Linear, to_x0
@@ -64,8 +65,8 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, head).permute(2, 0, 3, 1, 4)  # (3, B, h, N, d)
         if x.device.type == "cpu":  # the fused kernel's bfloat16 backward takes half of a training step there
             q, k, v = qkv.reshape(3, batch * self.heads, tokens, head).unbind(0)  # one copy instead of three
-            mix = torch.bmm(q * head**-0.5, k.transpose(1, 2)).softmax(2)
-            out = torch.bmm(mix, v).unflatten(0, (batch, self.heads))
+            mix = torch.bmm(q * head**-0.5, k.transpose(1, 2)).float().softmax(2)  # faster than in bfloat16, too
+            out = torch.bmm(mix.to(v.dtype), v).unflatten(0, (batch, self.heads))
         else:
             out = F.scaled_dot_product_attention(*qkv.unbind(0))
         return self.proj(out.transpose(1, 2).reshape(batch, tokens, width))
@@ -81,7 +82,7 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return self.fc2(gelu(self.fc1(x)))
 
 
 class Block(nn.Module):

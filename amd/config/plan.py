@@ -239,8 +239,8 @@ def score_inputs(run: Run, benchmark: str) -> list[str]:
 
 
 def trace_inputs(run: Run) -> list[str]:
-    """What tracing reads: the student's milestones, and the classifiers that were trained here."""
-    return [folder(run), *score_inputs(run, "")[1:]]
+    """What tracing reads: the student's milestones, its start (iteration 0), and the classifiers trained here."""
+    return [folder(run), *([folder(run.start)] if run.start else []), *score_inputs(run, "")[1:]]
 
 
 def job_digest(

@@ -6,18 +6,22 @@ from typing import Literal
 from amd.distill.slot import slot
 
 
+Samples = Literal["fresh", "reused", "same"]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What one iteration does after its student update."""
 
     fake_updates: int
-    same_samples: bool  # the fake fits the student update's samples, times and noise, instead of fresh rollouts
+    samples: Samples  # what the fake is fitted to
 
 
 @slot()
-def two_time_scales(*, ratio: int = 5, samples: Literal["fresh", "same"] = "fresh") -> Plan:
+def two_time_scales(*, ratio: int = 5, samples: Samples = "fresh") -> Plan:
     """R fake updates to exactly one student update (DMD2's rule, train_sd.py:364: 1 : R, not 1 : R - 1).
 
-    `samples="same"` is Algorithm 1: the fake sees what the student update saw, same t and noise.
+    `samples` of a fake update: "fresh" rolls the student anew; "reused" takes the student update's samples and rewards
+    at new times and noise, which saves R rollouts and rewards; "same" is Algorithm 1, with the same times and noise.
     """
-    return Plan(ratio, samples == "same")
+    return Plan(ratio, samples)

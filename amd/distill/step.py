@@ -11,7 +11,7 @@ B = rows of one rank's micro-batch, S = latent shape. Losses of an update's micr
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -49,6 +49,7 @@ class Sample:
     """What a fake update is fitted to."""
 
     x: Tensor  # (B, *S), no graph
+    t_g: Tensor  # (B,) at which the student was asked for it
     t: Tensor  # (B,)
     eps: Tensor  # (B, *S)
     conditioning: Conditioning
@@ -88,12 +89,17 @@ def step(
     seen: list[Sample] = []
     for part in range(micro):
         phase, sample = _student(method, cast, batch, noise.at("student", (part, micro)), progress, micro, stats)
-        if plan.same_samples:
+        if plan.samples != "fresh":
             seen.append(sample)
         yield Phase("student", phase[0], part == micro - 1, phase[1])
     for update in range(plan.fake_updates):
         draws = [noise.at(f"fake{update}", (part, micro)) for part in range(micro)]
-        samples = seen if plan.same_samples else [_roll(method, cast, batch, draw, progress) for draw in draws]
+        if plan.samples == "same":
+            samples = seen
+        elif plan.samples == "reused":
+            samples = [_again(method, sample, draw, progress) for sample, draw in zip(seen, draws, strict=True)]
+        else:
+            samples = [_roll(method, cast, batch, draw, progress) for draw in draws]
         yield from _fake(method, cast, draws, samples, update, stats)
 
 
@@ -103,10 +109,10 @@ def _student(
     conditioning = batch.draw(noise)
     trajectory = method.rollout(cast, conditioning, batch.shape, noise, True, False)
     x = trajectory.x
-    plan_reads = "advantage" in method.operator.reads or (
-        method.cadence().same_samples and "advantage" in method.fake.reads
+    reads = "advantage" in method.operator.reads or (
+        method.cadence().samples != "fresh" and "advantage" in method.fake.reads
     )
-    reward = rewards(cast, x, conditioning) if plan_reads else None
+    reward = rewards(cast, x, conditioning) if reads else None
     diagnosis = None if reward is None else diagnose(method, reward, conditioning.group, noise)
     levels = method.renoise(noise, trajectory.t_g, conditioning.group, progress)
     wants_uncond = levels.split is None or not bool(levels.split.all())
@@ -120,7 +126,7 @@ def _student(
         context = Context(cast, noise, x, conditioning.cond)
         loss = loss + sum(force.value(context).mean() for force in method.external)
     seen = observe_student(x, d, g, diagnosis, method, cast.cfg_weight) if stats else {}
-    return (loss / micro, seen), Sample(x.detach(), levels.t_dm, eps, conditioning, reward)
+    return (loss / micro, seen), Sample(x.detach(), trajectory.t_g, levels.t_dm, eps, conditioning, reward)
 
 
 @torch.no_grad()
@@ -131,7 +137,13 @@ def _roll(method: Method, cast: Cast, batch: Batch, noise: Noise, progress: floa
     t = method.renoise(noise, trajectory.t_g, conditioning.group, progress).t_dm
     eps = noise.normal("eps", tuple(trajectory.x.shape[1:]))
     reward = rewards(cast, trajectory.x, conditioning) if "advantage" in method.fake.reads else None
-    return Sample(trajectory.x, t, eps, conditioning, reward)
+    return Sample(trajectory.x, trajectory.t_g, t, eps, conditioning, reward)
+
+
+def _again(method: Method, sample: Sample, noise: Noise, progress: float) -> Sample:
+    """The student update's samples at new times and noise."""
+    t = method.renoise(noise, sample.t_g, sample.conditioning.group, progress).t_dm
+    return replace(sample, t=t, eps=noise.normal("eps", tuple(sample.x.shape[1:])))
 
 
 def _fake(

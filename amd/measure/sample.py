@@ -21,12 +21,9 @@ from amd.backbones.base import Backbone, backbone
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
-from amd.distill.displacement import both
 from amd.distill.methods import row
 from amd.distill.noise import generator
-from amd.distill.operator import guided
-from amd.distill.path import rows
-from amd.distill.types import Cast, Conditioning, Denoiser
+from amd.distill.types import Cast, Conditioning
 from amd.measure.judge import to_uint8
 from amd.train.artifact import (
     Refused,
@@ -39,8 +36,10 @@ from amd.train.artifact import (
     versions,
     write_json,
 )
+from amd.train.ode import euler
 from amd.train.progress import Progress
 from amd.train.reward import build_decoder
+from amd.train.threads import threads
 
 Decode = Callable[[Tensor], Tensor]
 """Latents (B, *S) -> pixels (B, C, H, W) in [-1, 1]; the identity where the network sees pixels."""
@@ -94,23 +93,6 @@ def labels(benchmark: Benchmark, classes: int, indices: Sequence[int]) -> Tensor
     return IndexNoise(benchmark.seed, tuple(indices)).integers("label", classes)
 
 
-@torch.inference_mode()
-def euler(network: Denoiser, z: Tensor, conditioning: Conditioning, steps: int, cfg_weight: float) -> Tensor:
-    """The guided probability-flow ODE of the linear path from z at t = 0 to t = 1, in `steps` equal Euler steps.
-
-    dx/dt = (x0_hat - x) / (1 - t), the velocity x - eps that x0_hat implies; the last step lands on x0_hat.
-    """
-    x = z
-    for step in range(steps):
-        t = torch.full((x.shape[0],), step / steps, dtype=torch.float64, device=x.device)
-        if cfg_weight == 1:
-            x0 = network(x, t, conditioning.cond)
-        else:
-            x0 = guided(*both(network, x, t, conditioning), cfg_weight)
-        x = x + (x0 - x) / rows(1 - t, x) / steps
-    return x
-
-
 @dataclass(frozen=True)
 class Sampler:
     """Indices of a benchmark -> images, for one set of weights."""
@@ -151,7 +133,9 @@ class Sampler:
 
 
 def device() -> torch.device:
-    """A GPU if there is one."""
+    """A GPU if there is one. Its convolutions round to TF32 unless they are told not to, which moves FID."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -195,6 +179,7 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
 
     `shard` (i, n): the i-th of n consecutive parts of the indices; `gather` puts the parts together.
     """
+    threads()
     part, parts = shard
     if not 0 <= part < parts:
         raise ValueError(f"shard {part}/{parts} is none: they are 0/{parts} to {parts - 1}/{parts}")

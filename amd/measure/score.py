@@ -27,6 +27,7 @@ from amd.rewards.base import Reward
 from amd.rewards.classifier import log_probability
 from amd.train.artifact import artifact_sha, created, git_sha, versions, write_json
 from amd.train.reward import build_reward
+from amd.train.threads import threads
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def floor(
 
     trained = 0 if run.judge is None or run.judge.system.half is None else run.judge.system.half
     ours, other = half(labels, 1 - trained), half(labels, trained)
+    # the inception score is taken over splits in order, and real images may lie sorted by class
+    ours = ours[torch.randperm(len(ours), generator=generator("floor order", benchmark.seed))]
     halves = replace(_rows(everything, ours), reference=Reference.of(seen[other]))
     values = {"half": measure([key for key in metrics if key != "reward"], halves)}
     if given is not None:
@@ -135,6 +138,7 @@ def score(run: Run, benchmark: Benchmark, samples: Path, out: Path, records: Pat
 
     Raises ValueError where the samples are of another run, weights, benchmark or number than the score would say.
     """
+    threads()
     images, labels, manifest = read_samples(samples)
     check(run, benchmark, Path(samples), manifest, len(images))
     judge = build_judge(run, device())

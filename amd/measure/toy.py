@@ -23,6 +23,7 @@ DISC = 3.0  # standard deviations around a mode that count as on it: 98.9 % of a
 COVERED = 0.25  # of a fair share 1/M within the disc: the mode is covered
 FEWEST = 20  # samples that a mode must hold for its spread to be measured
 ZONE_SAMPLES = 100_000  # of the teacher, for the border of its Forbidden Zone
+CHUNK = 2000  # rows of a table of distances that are held at a time
 DOSES = np.linspace(0, 4, 41)  # k of the law's curve
 
 
@@ -64,8 +65,12 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float | None:
 
 def mean_distance(a: Tensor, b: Tensor | None = None) -> float:
     """Mean Euclidean distance over all pairs of (n, 2) and (m, 2), or over the distinct pairs of one sample."""
-    each = torch.cdist(a.double(), (a if b is None else b).double(), compute_mode="donot_use_mm_for_euclid_dist")
-    return float(each.mean()) if b is not None else float(each.sum()) / (len(a) * (len(a) - 1))
+    other = (a if b is None else b).double()
+    total = sum(
+        float(torch.cdist(part, other, compute_mode="donot_use_mm_for_euclid_dist").sum())
+        for part in a.double().split(CHUNK)
+    )
+    return total / (len(a) * (len(other) - (b is None)))
 
 
 def energy_distance(a: Tensor, b: Tensor, within_b: float | None = None) -> float:

@@ -14,6 +14,7 @@ from amd.measure.sample import build_sampler, device, draw, weights
 from amd.measure.score import Evidence, identity, measure, rewards, wanted
 from amd.train.artifact import artifact_sha, read_meta, write_json
 from amd.train.reward import build_reward
+from amd.train.threads import threads
 
 
 def milestones(folder: Path) -> dict[int, str]:
@@ -28,6 +29,7 @@ def milestones(folder: Path) -> dict[int, str]:
 
 def trace(run: Run, benchmark: Benchmark, out: Path) -> None:
     """Sample every milestone, measure it, and write the curves as JSON."""
+    threads()
     folder = Path(plan.folder(run))
     points = [(iteration, run, name) for iteration, name in milestones(folder).items()]
     if run.start is not None:

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from statistics import median
 
 from amd.config import plan
 from amd.config.load import Library
@@ -40,13 +39,16 @@ class Content:
         return any(column.key in line.row.printed for line in self.lines)
 
     def digits(self, column: Column, value: Value | None) -> int:
-        """Two figures of the interval, at most what the column asks for: what lies beyond is noise."""
-        width = None if value is None or value.summary is None else value.summary.half_width
-        if not width:
-            each = [v.summary.half_width for line in self.lines if (v := line.values.get(column.key)) and v.summary]
-            known = [w for w in each if w]
-            width = median(known) if known else None
-        return column.digits if not width else max(0, min(column.digits, 1 - math.floor(math.log10(width))))
+        """Two figures of the interval, three of a number without one; at most what the column asks for."""
+        mean = None if value is None else value.summary
+        if mean is not None and mean.half_width:
+            return figures(mean.half_width, 2, column.digits)
+        return column.digits if mean is None else figures(mean.mean, 3, column.digits)
+
+
+def figures(value: float, count: int, most: int) -> int:
+    """Decimals that show `count` figures of `value`, between 0 and `most`."""
+    return most if value == 0 else max(0, min(most, count - 1 - math.floor(math.log10(abs(value)))))
 
 
 def collect(library: Library, name: str, scale: str, root: Path) -> Content:

@@ -3,11 +3,9 @@
 The number of digits follows the interval; what is not measured is a dash.
 """
 
-import math
-
 from amd.config.schema import Column
 from amd.report.cells import Line, Value
-from amd.report.content import Content
+from amd.report.content import Content, figures
 from amd.report.markup import MARK, Grid, plain, signed
 from amd.report.style import arrow
 
@@ -38,7 +36,7 @@ def main_grid(content: Content) -> Grid:
             cells = [title, NOTHING]
             for column in content.columns:
                 value = content.floor.get(key, {}).get(column.metric or "")
-                cells.append(NOTHING if value is None else plain(value, content.digits(column, None)))
+                cells.append(NOTHING if value is None else plain(value, figures(value, 3, column.digits)))
                 cells += [NOTHING, NOTHING] if column.metric and content.has_printed(column) else []
             grid.rows.append(cells)
     return grid
@@ -102,7 +100,7 @@ def _comparison(value: Value | None, column: Column) -> str:
         return NOTHING
     difference, verdict = value.comparison.difference, value.comparison.verdict
     width = difference.half_width
-    digits = column.digits if not width else max(0, min(column.digits, 1 - math.floor(math.log10(width))))
+    digits = figures(width, 2, column.digits) if width else figures(difference.mean, 3, column.digits)
     text = signed(difference.mean, digits) + (f" ± {width:.{digits}f}" if width is not None else "")
     return f"{text}, {judged(verdict, column.better)}"
 

@@ -253,10 +253,10 @@ def law(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str])
             "markersize": 5,
         }
         ax.plot([at] * len(row["measured"]), row["measured"], **how)
-        right.plot([row["predicted"]] * len(row["measured"]), row["measured"], **how)
+        right.plot([row["expected"]] * len(row["measured"]), row["measured"], **how)
     ax.set(xlabel="sharpening strength k, W = exp(−k a)", ylabel="mass of the good modes p", xlim=(-0.2, 3.4))
     ax.set_title("The closed form and every run")
-    low = min(min(row["measured"] + [row["predicted"]]) for row in rows) - 0.05
+    low = min(min(row["measured"] + [row["expected"]]) for row in rows) - 0.05
     right.plot([low, 1], [low, 1], color="#888888", linewidth=0.8)
     right.fill_between([low, 1], [low - 0.05, 0.95], [low + 0.05, 1.05], color="#888888", alpha=0.15, linewidth=0)
     right.set(xlim=(low, 1), ylim=(low, 1.01), xlabel="predicted p", ylabel="measured p")

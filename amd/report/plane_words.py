@@ -53,13 +53,18 @@ def spread(runs: Sequence[Run], key: str, digits: int = 3) -> str:
     return text if len(found) == 1 else f"{text} ({number(min(found), digits)} to {number(max(found), digits)})"
 
 
+def expected(law: dict[str, float]) -> float:
+    """What the law says for the run's own K; where only the large group is known, that."""
+    return law.get("p_at_K", law["p"])
+
+
 def short(runs: Sequence[Run], at: int = -1) -> str:
     """One line for a panel: medians over seeds."""
     p, off = middle(runs, "good", at), middle(runs, "off", at)
     said = [] if p is None else [f"p {p:.2f}"]
     law = runs[0]["law"]
     if p is not None and law is not None and at in (-1, len(runs[0]["curve"]) - 1):
-        said = [f"p {p:.2f} (law {law['p']:.2f})"]
+        said = [f"p {p:.2f} (law {expected(law):.2f})"]
     covered = middle(runs, "covered", at)
     return ", ".join([*said, f"off {off:.2f}", f"modes {covered:.0f}"])
 
@@ -140,7 +145,8 @@ def law_rows(entry: Figure, contents: Sequence[Content]) -> list[dict[str, Any]]
                     "seeds": [run["seed"] for run in runs],
                     "measured": measured,
                     "median": median(measured),
-                    "difference": median(measured) - law["p"],
+                    "expected": expected(law),
+                    "difference": median(measured) - expected(law),
                 }
             )
     return rows
@@ -170,8 +176,8 @@ def law_table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [
         markdown(grid),
         "Predicted p is the closed form for a group so large that its statistics are exact; at this K, for groups of "
-        "that size. The rewards of a real batch are not of two levels (samples lie off the modes), and the students "
-        "are finite: "
+        "that size, and the difference is to the latter. The rewards of a real batch are not of two levels (samples "
+        "lie off the modes), and the students are finite: "
         f"the largest difference here is {abs(worst['difference']):.3f} ({worst['method']}).",
     ]
 

@@ -120,9 +120,10 @@ def passes(method: Method, guided: bool, low_rank: bool) -> tuple[float, float]:
     train = 2.0 if low_rank else 3.0  # of the fake: forward and backward
     split = method.renoise.name == "cleaner_ca" and guided
     student = rollout + 2 + 1 + (2 if guided else 1) + (1 if split else 0)  # push, fake, real, real at a second time
-    reward = float("advantage" in method.operator.reads or (updates.same_samples and "advantage" in method.fake.reads))
+    fresh = updates.samples == "fresh"
+    reward = float("advantage" in method.operator.reads or (not fresh and "advantage" in method.fake.reads))
     fake = train
-    if not updates.same_samples:
+    if fresh:
         fake += rollout
         reward += updates.fake_updates * float("advantage" in method.fake.reads)
     for force in method.external:

@@ -5,87 +5,36 @@ number is a function of (seed, iteration), and a state holds every weight, momen
 updates.
 """
 
-import math
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from amd.config.load import Run
 from amd.distill.noise import Noise
-from amd.distill.step import Phase, step
+from amd.distill.step import step
 from amd.train.artifact import read_meta, write_artifact, write_tensors
-from amd.train.cast import Company, build_batch, build_cast, made_from, method_of
+from amd.train.cast import build_batch, build_cast, made_from, method_of
 from amd.train.checkpoint import Session
 from amd.train.devices import Ranks, leave, ranks, threads
 from amd.train.journal import Journal
 from amd.train.lease import Lease
+from amd.train.optimise import NonFinite, Optimise, learning_rate
 from amd.train.progress import Progress
 from amd.train.stop import Stop
 from amd.train.weights import EMA, Trainable, trainable
 
-CLIP = 1.0  # of the gradient's norm per update (DMDR, train_sitxl_refl_deepspeed.py)
+__all__ = ["NonFinite", "Training", "distill", "earlier", "milestones"]
+
 LINES = 100  # of the journal, per run
 GO, SAVE, STOP = 0, 1, 2
-
-
-class NonFinite(FloatingPointError):
-    """A loss or a gradient that is not a number; no weight has moved since the last good state plus whole updates."""
 
 
 def milestones(iterations: int, count: int) -> list[int]:
     """At most `count` iterations, evenly spaced, the last one included."""
     return sorted({round(iterations * k / count) for k in range(1, count + 1)} - {0})
-
-
-def learning_rate(base: float, iteration: int, iterations: int, warmup: float) -> float:
-    """Constant after a linear rise over the first `warmup` of the run; iteration 0 is not at rate 0."""
-    rising = warmup * iterations
-    return base if iteration + 1 >= rising else base * (iteration + 1) / rising
-
-
-@dataclass
-class Optimiser:
-    """Moves one role at a time, and only where everything is finite."""
-
-    company: Company
-    ranks: Ranks
-    where: str = ""  # for the message: what is being trained, at which iteration
-    last_good: Path | None = None
-    _loss: dict[str, Tensor] = field(default_factory=dict)
-
-    def __call__(self, phase: Phase) -> dict[str, float]:
-        """Backward; after an update's last micro-batch average over ranks, clip, check, step, forget all gradients.
-
-        Returns the update's loss and gradient norm, or nothing before the last micro-batch.
-        """
-        phase.loss.backward()
-        so_far = self._loss.pop(phase.role, None)
-        loss = phase.loss.detach() if so_far is None else so_far + phase.loss.detach()
-        if not phase.last:
-            self._loss[phase.role] = loss
-            return {}
-        parameters = self.parameters(phase.role)
-        loss = self.ranks.average(parameters, loss)
-        norm = nn.utils.clip_grad_norm_(parameters, CLIP)
-        values = {"loss": float(loss), "gradient": float(norm)}
-        for what, value in values.items():
-            if not math.isfinite(value):
-                last = f"the last good state is {self.last_good}" if self.last_good else "there is no state yet"
-                raise NonFinite(
-                    f"{self.where}: the {phase.role}'s {what} is {value}; stopped before its optimiser moved; {last}"
-                )
-        self.company.optimisers[phase.role].step()
-        for optimiser in self.company.optimisers.values():  # also of what a force leaked into
-            optimiser.zero_grad(set_to_none=True)
-        return values
-
-    def parameters(self, role: str) -> list[nn.Parameter]:
-        """What the role's optimiser moves."""
-        return [p for group in self.company.optimisers[role].param_groups for p in group["params"]]
 
 
 def distill(run: Run, out: Path, state: Path, budget_s: float | None = None, *, save_every_s: float = 60.0) -> None:
@@ -134,14 +83,14 @@ class Training:
 
     def run_to_the_end(self, save_every_s: float) -> None:
         """Every iteration that is left, then the artefact."""
-        optimiser = Optimiser(self.company, self.world, last_good=self.session.last_good)
+        optimise = Optimise(self.company, self.world, last_good=self.session.last_good)
         every = max(1, self.iterations // LINES)
         with Progress(self.title, self.iterations, self.done, quiet=not self.world.main) as progress:
             progress.say(f"from iteration {self.done} to {self.iterations}: {self._setting()}")
             self.stop.resting()
             while self.done < self.iterations:
                 logged = (self.done + 1) % every == 0 or self.done + 1 == self.iterations
-                seen = self._iterate(optimiser, stats=logged)
+                seen = self._iterate(optimise, stats=logged)
                 self.done += 1
                 if self.done in self.milestones:
                     self._keep_milestone()
@@ -149,11 +98,11 @@ class Training:
                     self._log(seen, progress)
                 progress.step(**{k: v for k, v in seen.items() if k in ("student/gradient", "fake/loss")})
                 self.stop.stepped()
-                self._save_or_stop(optimiser, save_every_s)
+                self._save_or_stop(save_every_s)
             self._finish()
             progress.say(f"done: {self.out}")
 
-    def _iterate(self, optimiser: Optimiser, *, stats: bool) -> dict[str, float]:
+    def _iterate(self, optimise: Optimise, *, stats: bool) -> dict[str, float]:
         """One student update and its fake updates; what was seen, where asked for."""
         run, system = self.run, self.run.system
         for role, base in (("student", run.scale.klass.lr), ("fake", run.scale.klass.fake_lr)):
@@ -167,14 +116,14 @@ class Training:
             world=self.world.world,
             device=self.world.device,
         )
-        optimiser.where = f"{self.title}, iteration {self.done}"
-        optimiser.last_good = self.session.last_good
+        optimise.where = f"{self.title}, iteration {self.done}"
+        optimise.last_good = self.session.last_good
         progress = self.done / self.iterations
         seen: dict[str, list[float]] = {}
         for phase in step(
             self.method, self.company.cast, self.batch, noise, progress=progress, micro=self.micro, stats=stats
         ):
-            values = optimiser(phase)
+            values = optimise(phase)
             if phase.role == "student" and phase.last and self.ema is not None:
                 self.ema.update()
             found: dict[str, float | Tensor] = {**values, **phase.stats}
@@ -200,7 +149,7 @@ class Training:
             name = _milestone(self.done)
             self.kept[name] = write_tensors(self.state / name, self._student())
 
-    def _save_or_stop(self, optimiser: Optimiser, every_s: float) -> None:
+    def _save_or_stop(self, every_s: float) -> None:
         reason = self.stop.reason(self.session.save_s) if self.done < self.iterations else None
         said = self.world.most(STOP if reason else SAVE if self.world.main and self.session.due(every_s) else GO)
         if said == GO:

@@ -31,7 +31,7 @@ from amd.rewards.toy import Reward, plane_reward
 from amd.train.artifact import created, git_sha, versions, write_json
 from amd.train.checkpoint import Session
 from amd.train.lease import Lease
-from amd.train.loop import NonFinite
+from amd.train.optimise import NonFinite
 from amd.train.progress import Progress
 from amd.train.stacked import Stack, group_of, labels, train_teacher
 from amd.train.stop import Stop
@@ -83,7 +83,7 @@ def plane(library: Library, problem: str, scale: str, out: Path, state: Path, bu
     out, state = Path(out), Path(state)
     with ExitStack() as exits:
         stop = exits.enter_context(Stop(budget_s))
-        exits.enter_context(Lease(state))
+        exits.enter_context(Lease(state, interrupted=stop.give_up))
         job = Job(library, library.problems[problem], scale, state, stop)
         if finished(out, job.digest):
             print(f"{out}: finished already", file=sys.stderr)

@@ -20,7 +20,7 @@ from amd.distill.stack import stack
 from amd.distill.step import Batch, Phase, step
 from amd.distill.types import Cast, Condition, Conditioning, Denoiser
 from amd.rewards.toy import Reward
-from amd.train.loop import NonFinite
+from amd.train.optimise import NonFinite
 from amd.train.weights import EMA, trainable
 
 BETAS = (0.9, 0.99)  # of Adam: the targets move, a second moment over 1,000 steps would be stale

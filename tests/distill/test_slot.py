@@ -44,7 +44,7 @@ def test_an_unknown_choice_is_refused_however_it_is_made() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_number_of_every_row_can_be_replaced(name: str) -> None:
-    words = {"batch": "group", "cfg": "none", "cond": "none", "sample": "group", "fresh": "same"}
+    words = {"batch": "group", "cfg": "none", "cond": "none", "sample": "group", "fresh": "reused"}
     words |= {"none": "batch", "group": "sample", "same": "fresh"}
     for number, value in METHODS[name].numbers.items():
         new = words[value] if isinstance(value, str) else value / 2 if isinstance(value, float) else value + 1

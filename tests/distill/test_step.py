@@ -215,6 +215,23 @@ def test_the_literal_cadence_fits_the_fake_to_what_the_student_was_pushed_at() -
     assert not x.requires_grad
 
 
+def test_reused_samples_are_seen_at_new_times_and_noise() -> None:
+    company, draws, seen = Company(), noise(), []
+
+    def spy(x: Tensor, eps: Tensor, t: Tensor, cond: object) -> Tensor:
+        seen.append((x, eps, t))
+        return company._fake_loss(x, eps, t, cond)  # type: ignore[arg-type]
+
+    play(row("amd", {"samples": "reused", "ratio": 2}), company, draws, cast=company.cast(fake_loss=spy))
+    conditioning = BATCH.draw(draws)
+    made = company.student.x0(draws.normal("z", SHAPE), torch.zeros(ROWS, dtype=torch.float64), conditioning.cond)
+    for update, (x, eps, t) in enumerate(seen):
+        torch.testing.assert_close(x, made.detach(), **CLOSE)
+        assert torch.equal(eps, draws.at(f"fake{update}").normal("eps", SHAPE))
+        assert torch.equal(t, 0.02 + 0.96 * draws.at(f"fake{update}").uniform("t"))
+    assert company.rows["student"] == company.rows["reward"] == ROWS  # one rollout, one look of the reward
+
+
 # --- cadence and counts -----------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,6 @@ from amd.measure.judge import to_float, to_uint8
 from amd.measure.sample import (
     IndexNoise,
     build_sampler,
-    euler,
     gather,
     labels,
     read_samples,
@@ -23,6 +22,7 @@ from amd.measure.sample import (
     weights,
 )
 from amd.train.artifact import Refused
+from amd.train.ode import euler
 
 ONE_ULP_OF_SUMS = 2e-5  # float32: the order of a matrix product's sums follows the number of rows
 

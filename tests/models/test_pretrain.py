@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import math
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -183,3 +186,32 @@ def test_a_published_teacher_is_converted_and_says_where_it_is_from(public, tmp_
 def test_students_are_not_pretrained(library, tmp_path):
     with pytest.raises(ValueError, match=r"sit-amd: kind student"):
         pretrain(library.run("sit-amd", "smoke", 0), tmp_path / "out", tmp_path / "state")
+
+
+SCRIPT = """
+import pickle, sys
+from pathlib import Path
+from amd.train.pretrain import pretrain
+folder = Path(sys.argv[1])
+pretrain(pickle.loads((folder / "run").read_bytes()), folder / "two", folder / "two-state")
+"""
+
+
+def test_two_processes_give_the_teacher_of_one(library, tmp_path):
+    run = sized(library.run("sit-teacher", "smoke", 0), iterations=4)
+    pretrain(run, tmp_path / "one", tmp_path / "one-state")
+    (tmp_path / "run").write_bytes(pickle.dumps(run))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*launch, tmp_path / "script.py", tmp_path], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one, two = (read_artifact(tmp_path / name, "teacher") for name in ("one", "two"))
+    moved = max(float((one[name] - start).abs().max()) for name, start in fresh(run).items())
+    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
+    # Adam's first steps have the size of lr whatever the gradient: a rounded sign may turn where it is near zero
+    assert apart < 0.1 * moved
+
+
+def fresh(run: Run) -> dict[str, torch.Tensor]:
+    """The weights that training begins from."""
+    return {name: p.detach().clone() for name, p in teacher_task(run, torch.device("cpu")).module.state_dict().items()}

@@ -11,7 +11,7 @@ from amd.distill.noise import generator
 from amd.measure.toy import Judge, Measurement, as_json, auroc, energy_distance, forbidden_border
 from amd.rewards.toy import plane_reward
 
-N = 4000
+N = 2000
 
 
 def judge_of(reward="selective", good=(0, 2, 4, 6), condition="one", kind="ring8", group=200, n=N):
@@ -50,15 +50,15 @@ def test_the_teacher_s_own_samples_are_perfect(kind, good, condition):
     found = judge.measure(judge.mixture.sample(judge.label, generator("another")))
     modes = judge.mixture.modes
     assert found.covered == modes
-    assert found.off == pytest.approx(np.exp(-4.5), abs=0.006)  # P(d > 3 sd) in two dimensions, n = 4000
-    assert found.std_ratio == pytest.approx(1, abs=0.03)
-    assert found.good == pytest.approx(judge.p0, abs=0.025)
+    assert found.off == pytest.approx(np.exp(-4.5), abs=0.008)  # P(d > 3 sd) in two dimensions, n = 2000
+    assert found.std_ratio == pytest.approx(1, abs=0.05)
+    assert found.good == pytest.approx(judge.p0, abs=0.035)
     assert judge.p0 == pytest.approx(len(good) / modes)
-    assert abs(found.ed_real) < 0.006
+    assert abs(found.ed_real) < 0.01
     assert found.ed_good > 0.03
-    assert found.zone == pytest.approx(0.01, abs=0.006)  # gamma is the 99 % quantile
+    assert found.zone == pytest.approx(0.01, abs=0.008)  # gamma is the 99 % quantile
     assert sum(found.nearest) == pytest.approx(1)
-    np.testing.assert_allclose(found.nearest, 1 / modes, atol=0.025)
+    np.testing.assert_allclose(found.nearest, 1 / modes, atol=0.03)
 
 
 def test_samples_of_the_good_modes_alone():
@@ -69,7 +69,7 @@ def test_samples_of_the_good_modes_alone():
     found = judge.measure(x[torch.isin(distance.argmin(1), torch.tensor([0, 2, 4, 6]))].repeat(3, 1)[:N])
     assert found.good == 1
     assert found.covered == 4
-    assert abs(found.ed_good) < 0.01
+    assert abs(found.ed_good) < 0.015
     assert found.ed_real > 0.03
 
 
@@ -79,7 +79,7 @@ def test_a_blob_in_the_middle_is_off_and_in_the_zone():
     assert found.off == found.zone == 1
     assert found.covered == 0
     assert found.auroc_reward is None  # nobody is outside
-    with pytest.raises(ValueError, match="1 of 4000 samples are not finite"):
+    with pytest.raises(ValueError, match="1 of 2000 samples are not finite"):
         judge.measure(torch.cat([torch.zeros(N - 1, 2), torch.tensor([[float("nan"), 0]])]))
 
 

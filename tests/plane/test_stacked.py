@@ -8,7 +8,7 @@ from amd.config.schema import PlaneSizes
 from amd.distill.methods import row
 from amd.distill.noise import Noise
 from amd.rewards.toy import plane_reward
-from amd.train.loop import NonFinite
+from amd.train.optimise import NonFinite
 from amd.train.stacked import Stack, StackedNoise, cosine, group_of, labels, train_teacher
 
 SIZES = PlaneSizes(

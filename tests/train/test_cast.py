@@ -18,7 +18,8 @@ from amd.distill.noise import Noise
 from amd.distill.step import step
 from amd.train.artifact import Refused, artifact_sha, read_artifact
 from amd.train.cast import Company, build_batch, build_cast, made_from, method_of, weights
-from amd.train.loop import distill, earlier, learning_rate, milestones
+from amd.train.loop import distill, earlier, milestones
+from amd.train.optimise import learning_rate
 
 METHODS = ("dmd-pure", "dmd", "dmd2", "d-dmd", "magic", "dmdr", "naive", "amd", "amd-literal")
 

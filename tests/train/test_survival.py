@@ -18,7 +18,8 @@ from smoke_run import Case, attempt, killed_attempt, ranked_attempt
 
 from amd.train.artifact import read_meta
 from amd.train.journal import read
-from amd.train.loop import NonFinite, distill
+from amd.train.loop import distill
+from amd.train.optimise import NonFinite
 
 AMD = Case()  # full fake teacher, EMA, rewards in student and fake updates
 LOW_RANK = Case(method="dmdr", rank=4)  # low-rank fake, shrinking real teacher, a gradient through the reward

@@ -64,6 +64,11 @@ def scorers(wildcards):
     return plan.score_inputs(run_of(wildcards), "")[1:]
 
 
+def traced(wildcards):
+    """Checkpoints that a trace reads: the milestones, the start they began from, judge and reward."""
+    return plan.trace_inputs(run_of(wildcards))
+
+
 def first_samples(wildcards):
     """The samples of a run that its grid shows: those of its track's first benchmark."""
     track = run_of(wildcards).system.track

@@ -41,8 +41,7 @@ rule score:
 
 rule trace:
     input:
-        checkpoint=plan.checkpoint("{scale}", "{run}", "{seed}"),
-        scorers=scorers,
+        checkpoints=traced,
     output:
         plan.trace("{scale}", "{run}", "{seed}", "{benchmark}"),
     log:
