@@ -24,7 +24,7 @@ from amd.train.lease import Lease
 from amd.train.optimise import NonFinite, Optimise, learning_rate
 from amd.train.progress import Progress
 from amd.train.stop import Stop
-from amd.train.weights import EMA, Trainable, trainable
+from amd.train.weights import EMA, Trainable, rising, trainable
 
 __all__ = ["NonFinite", "Training", "distill", "earlier", "milestones"]
 
@@ -125,6 +125,7 @@ class Training:
         ):
             values = optimise(phase)
             if phase.role == "student" and phase.last and self.ema is not None:
+                self.ema.decay = rising(system.ema, self.done)
                 self.ema.update()
             found: dict[str, float | Tensor] = {**values, **phase.stats}
             for key, value in found.items():

@@ -31,7 +31,7 @@ from amd.train.journal import Journal
 from amd.train.lease import Lease
 from amd.train.progress import Progress
 from amd.train.stop import Stop
-from amd.train.weights import EMA, trainable
+from amd.train.weights import EMA, rising, trainable
 
 CLIP = 1.0  # of the gradient's norm
 DECAY = {"teacher": 0.0, "classifier": 0.01}  # weight decay; SiT trains without
@@ -176,7 +176,7 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
                 )
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-            ema.decay = min(sizes.ema, (1 + done) / (10 + done))  # the first averages do not remember the random start
+            ema.decay = rising(sizes.ema, done)
             ema.update()
             done += 1
             stop.stepped()

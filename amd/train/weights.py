@@ -42,11 +42,17 @@ class Trainable:
         _copy_into({name: p.detach() for name, p in self.parameters.items()}, state_dict)
 
 
-class EMA:
-    """shadow <- decay * shadow + (1 - decay) * weights, in float32, begun at the weights of the start.
+def rising(decay: float, done: int) -> float:
+    """The decay after `done` updates: min(decay, (1 + done) / (10 + done)), so that an average forgets a far start.
 
-    Not bias-corrected: a student starts from trained weights, whose average with themselves is right from the start.
+    A warm start begins as the teacher, whose one step is far from where some updates take it: a constant decay would
+    leave a tenth of that network in the average of a short run.
     """
+    return min(decay, (1 + done) / (10 + done))
+
+
+class EMA:
+    """shadow <- decay * shadow + (1 - decay) * weights, in float32, begun at the weights of the start."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         """`decay` per iteration, in [0, 1)."""

@@ -58,7 +58,6 @@ def test_digits_never_stand_in_for_clothes(own_cache, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_debians_package_gives_all_60000_without_root(own_cache, tmp_path, monkeypatch):
     """`apt-get download` into the cache, with the other ways closed."""
-    monkeypatch.setattr(fashion, "DEBIAN", fashion.DEBIAN)
     probe = own_cache / "train-images-idx3-ubyte.gz"
     probe.parent.mkdir(parents=True)
     if not fashion.apt_get_download(Asset(file=probe.name), probe):

@@ -206,12 +206,4 @@ def test_two_processes_give_the_teacher_of_one(library, tmp_path):
     done = subprocess.run([*launch, tmp_path / "script.py", tmp_path], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     one, two = (read_artifact(tmp_path / name, "teacher") for name in ("one", "two"))
-    moved = max(float((one[name] - start).abs().max()) for name, start in fresh(run).items())
-    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
-    # Adam's first steps have the size of lr whatever the gradient: a rounded sign may turn where it is near zero
-    assert apart < 0.1 * moved
-
-
-def fresh(run: Run) -> dict[str, torch.Tensor]:
-    """The weights that training begins from."""
-    return {name: p.detach().clone() for name, p in teacher_task(run, torch.device("cpu")).module.state_dict().items()}
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-5  # float32: means of halves, averaged

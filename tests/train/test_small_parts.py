@@ -13,7 +13,7 @@ from amd.train.devices import Ranks, alone
 from amd.train.journal import Journal, read
 from amd.train.progress import Progress
 from amd.train.stop import Stop
-from amd.train.weights import EMA, Trainable, frozen, trainable
+from amd.train.weights import EMA, Trainable, frozen, rising, trainable
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -92,6 +92,15 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
         progress.step()
         progress.say("event")
     assert capsys.readouterr().err == ""
+
+
+def test_an_average_forgets_a_far_start_and_ends_at_its_decay() -> None:
+    left = 1.0
+    for done in range(40):
+        left *= rising(0.95, done)
+    assert left < 1e-9  # of the start, after as few updates as a short stage has; 0.13 with a constant decay
+    assert rising(0.95, 10_000) == 0.95
+    assert rising(0.0, 10_000) == 0.0
 
 
 def test_ema_is_the_exponential_moving_average() -> None:

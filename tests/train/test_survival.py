@@ -54,9 +54,10 @@ def straight(case: Case, folder: Path) -> dict[str, str]:
 
 
 def test_killed_before_any_step_of_an_optimiser_it_ends_the_same(checkpoints: Path) -> None:
-    expected = straight(AMD, checkpoints)
-    for count in range(1, STEPS + 1):
-        where = (checkpoints, AMD.run(), f"out{count}", f"state{count}")
+    case = replace(AMD, iterations=3)
+    expected = straight(case, checkpoints)
+    for count in range(1, 3 * 3 + 1):
+        where = (checkpoints, case.run(), f"out{count}", f"state{count}")
         assert in_child(killed_attempt, *where, "step", count) == -signal.SIGKILL
         assert not (checkpoints / f"out{count}").exists()
         assert in_child(attempt, *where) == 0
@@ -259,16 +260,21 @@ def test_an_altered_milestone_is_made_again(checkpoints: Path, capsys: pytest.Ca
 
 
 def difference(folder: Path, a: str, b: str) -> float:
-    """Largest distance of two students' weights, as a share of how far one has moved from the start."""
+    """Distance of two students, as a share of how far one has moved from the start (Euclidean, over all weights)."""
     from amd.train.artifact import read_artifact
 
     one, other = read_artifact(folder / a, "student"), read_artifact(folder / b, "student")
     start = read_artifact(folder / "checkpoints/smoke/sit-warm-short/seed0", "student")
-    moved = max(float((one[name] - start[name]).abs().max()) for name in one)
-    assert moved > 0
-    return max(float((one[name] - other[name]).abs().max()) for name in one) / moved
+
+    def distance(x: dict[str, torch.Tensor], y: dict[str, torch.Tensor]) -> float:
+        return sum(float((x[name].double() - y[name].double()).square().sum()) for name in x) ** 0.5
+
+    assert distance(one, start) > 0
+    print("DIFF", distance(one, other) / distance(one, start))
+    return distance(one, other) / distance(one, start)
 
 
+CLOSE = 2e-4  # float32 sums in another order (6e-8 of a weight, a thousandth of which is what it moves), through Adam
 SPANNING = {"batch": 8, "group": 8, "micro_batch": 8}  # one group: its rewards are on both ranks
 
 
@@ -302,7 +308,7 @@ def test_two_processes_give_the_student_of_one(checkpoints: Path, method: str, s
     case = Case(method=method, rank=rank, numbers=numbers, ema=0.0, sizes=sizes)
     straight(replace(case, sizes={**sizes, "micro_batch": sizes["batch"]}), checkpoints)
     in_two_processes(case, checkpoints)
-    assert difference(checkpoints, "straight", "two") < 1e-3
+    assert difference(checkpoints, "straight", "two") < CLOSE
     assert len(read(checkpoints / "two-state" / "journal.jsonl")) == case.iterations
 
 
@@ -318,7 +324,7 @@ def test_a_launcher_and_a_kill_change_nothing_either(checkpoints: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "from iteration 2 to 4: amd, batch 8 on 2 x cpu" in done.stderr  # what one process began, two end
-    assert difference(checkpoints, "straight", "two") < 1e-3
+    assert difference(checkpoints, "straight", "two") < CLOSE
 
 
 @pytest.mark.parametrize("method", ["amd", "amd-literal", "dmd2", "dmdr", "dmd"])
@@ -327,4 +333,4 @@ def test_micro_batches_give_the_student_of_the_whole_batch(checkpoints: Path, me
     for parts in (1, 2):
         case = Case(method=method, rank=rank, ema=0.0, numbers=numbers, sizes={"micro_batch": 16 // parts})
         distill(case.run(), checkpoints / f"out{parts}", checkpoints / f"state{parts}")
-    assert difference(checkpoints, "out1", "out2") < 1e-3
+    assert difference(checkpoints, "out1", "out2") < CLOSE
