@@ -5,7 +5,6 @@ from typing import Literal
 
 from amd.distill.slot import slot
 
-
 Samples = Literal["fresh", "reused", "same"]
 
 
