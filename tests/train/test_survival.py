@@ -270,11 +270,12 @@ def difference(folder: Path, a: str, b: str) -> float:
         return sum(float((x[name].double() - y[name].double()).square().sum()) for name in x) ** 0.5
 
     assert distance(one, start) > 0
-    print("DIFF", distance(one, other) / distance(one, start))
     return distance(one, other) / distance(one, start)
 
 
-CLOSE = 2e-4  # float32 sums in another order (6e-8 of a weight, a thousandth of which is what it moves), through Adam
+CLOSE = (
+    1e-4  # sums in float32 in another order give about 1e-6, and 2e-5 where Adam divides the young critic's gradients
+)
 SPANNING = {"batch": 8, "group": 8, "micro_batch": 8}  # one group: its rewards are on both ranks
 
 

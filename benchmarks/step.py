@@ -1,0 +1,225 @@
+"""What an AMD step of the tiny SiT costs: against the straightforward float32 step, and against the sum of its parts.
+
+    OMP_NUM_THREADS=1 python benchmarks/step.py            # a minute or two; --rounds for more
+
+CPU time of one process, variants interleaved round by round, medians, and ratios within a round: wall time and single
+runs say little on a shared machine. First it checks that both steps are the same method: after one float32 iteration
+from the same weights on the same draws, the students and the fakes agree.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from straightforward import Straightforward
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from amd.backbones.sit import SiTBackbone
+from amd.config.load import load
+from amd.config.schema import Precision
+from amd.distill.methods import Method, row
+from amd.distill.noise import Noise
+from amd.distill.step import Batch, step
+from amd.distill.types import Cast, Condition, Conditioning
+from amd.rewards.classifier import Classifier, ClassifierReward
+
+S, K_SHARP, RATIO = 0.5, 1.0, 5
+
+
+class Setting:
+    """Sizes of scale tiny, networks with random weights, everything that a step talks to."""
+
+    def __init__(self, precision: Precision) -> None:
+        root = Path(__file__).resolve().parent.parent / "config"
+        run = load(root).run("sit-amd", "tiny", 0)
+        self.sizes, self.domain = run.scale.klass, run.domain
+        channels, side = run.domain.latents
+        self.shape = (channels, side, side)
+        self.w = run.system.cfg_weight
+        self.student, self.real, self.fake = (
+            SiTBackbone(self.sizes.network, run.domain.classes, channels, side, seed=seed) for seed in (0, 1, 2)
+        )
+        for network in (self.student, self.real, self.fake):
+            _wake(network)
+            network.precision = precision
+            network.network.pos_embed.requires_grad_(False)
+        self.real.requires_grad_(False)
+        torch.manual_seed(0)
+        self.reward = ClassifierReward(Classifier("conv", run.domain.classes, channels).eval().requires_grad_(False))
+        self.cast = Cast(
+            student=self.student,
+            real=self.real,
+            fake=self.fake,
+            fake_loss=self.fake.native_loss,
+            path=self.student.path,
+            cfg_weight=self.w,
+            reward=self.reward,
+        )
+        groups = {
+            "student": [p for p in self.student.parameters() if p.requires_grad],
+            "fake": [p for p in self.fake.parameters() if p.requires_grad],
+        }
+        decay = {"student": 0.01, "fake": 0.0}
+        self.optimisers = {r: AdamW(g, 2e-4, weight_decay=decay[r], fused=True) for r, g in groups.items()}
+
+    def draw(self, noise: Noise) -> Conditioning:
+        """Labels in groups of K."""
+        label = noise.integers("label", self.domain.classes, shared=self.sizes.group)
+        return Conditioning({"label": label}, {"label": torch.full_like(label, self.domain.classes)}, self.sizes.group)
+
+    def noise(self, iteration: int) -> Noise:
+        """The draws of an iteration."""
+        return Noise(0, iteration, self.sizes.batch)
+
+    def update(self, role: str) -> None:
+        """Clip, step, zero."""
+        optimiser = self.optimisers[role]
+        nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
+        optimiser.step()
+        for each in self.optimisers.values():
+            each.zero_grad(set_to_none=True)
+
+    def iterate(self, method: Method, iteration: int) -> None:
+        """One iteration as the training loop runs it."""
+        batch = Batch(self.draw, self.shape)
+        for phase in step(method, self.cast, batch, self.noise(iteration), progress=0.0):
+            phase.loss.backward()
+            if phase.last:
+                self.update(phase.role)
+
+    def plain(self) -> Straightforward:
+        """The straightforward step on copies of the same networks."""
+        return Straightforward(self.student, self.real, self.fake, self.reward, w=self.w)
+
+    def parts(self) -> dict[str, tuple[int, Callable[[], None]]]:
+        """Name -> (how often an iteration needs it, what to time)."""
+        batch = self.sizes.batch
+        x = torch.randn(batch, *self.shape)
+        t = torch.rand(batch, dtype=torch.float64)
+        cond: Condition = {"label": torch.arange(batch) % self.domain.classes}
+        twice: Condition = {"label": cond["label"].repeat(2)}
+
+        def forward(network: nn.Module, x: Tensor, t: Tensor, cond: Condition) -> Callable[[], None]:
+            def run() -> None:
+                with torch.no_grad():
+                    network(x, t, cond)
+
+            return run
+
+        def student() -> None:
+            self.student(x, t, cond).square().mean().backward()
+
+        def fake() -> None:
+            self.fake.native_loss(x, x, t, cond).mean().backward()
+
+        def score() -> None:
+            with torch.no_grad():
+                self.reward(x, cond)
+
+        return {
+            "student forward and backward": (1, student),
+            "student forward": (RATIO, forward(self.student, x, t, cond)),
+            "real teacher forward, 2B rows": (1, forward(self.real, x.repeat(2, 1, 1, 1), t.repeat(2), twice)),
+            "fake teacher forward": (1, forward(self.fake, x, t, cond)),
+            "fake teacher forward and backward": (RATIO, fake),
+            "reward": (1 + RATIO, score),
+            "clip, AdamW, zero": (1 + RATIO, lambda: self._optimiser_alone()),
+        }
+
+    def _optimiser_alone(self) -> None:
+        optimiser = self.optimisers["student"]
+        for p in optimiser.param_groups[0]["params"]:
+            if p.grad is None:
+                p.grad = torch.full_like(p, 1e-3)
+        nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
+        optimiser.step()
+
+
+@torch.no_grad()
+def _wake(network: SiTBackbone) -> None:
+    """The published initialisation has zero gates, whose network computes nothing: make every branch count."""
+    draw = torch.Generator().manual_seed(7)
+    for parameter in network.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw))
+
+
+def agreement() -> float:
+    """Largest difference of any weight after one float32 iteration of both, over the largest weight change."""
+    ours = Setting("float32")
+    plain = ours.plain()
+    before = {name: p.clone() for name, p in plain.student.state_dict().items()}
+    for optimiser in (*ours.optimisers.values(), plain.optimiser_student, plain.optimiser_fake):
+        for group in optimiser.param_groups:
+            group["eps"] = 1e-3  # with the usual 1e-8 Adam's first step is a sign, which rounding may flip
+    ours.iterate(row("amd"), 0)
+    plain.iterate(ours.noise(0), ours.shape, ours.sizes.group, S, K_SHARP, RATIO)
+    worst, moved = 0.0, 0.0
+    for module, twin in ((ours.student.network, plain.student), (ours.fake.network, plain.fake)):
+        theirs = twin.state_dict()
+        for name, value in module.state_dict().items():
+            worst = max(worst, float((value - theirs[name]).abs().max()))
+            moved = max(moved, float((value - before[name]).abs().max()) if module is ours.student.network else 0.0)
+    return worst / moved
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """CPU seconds."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds; medians over them (default 7)")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, one thread, {rounds} rounds; same method: weights differ by {agreement():.1e} "
+          "of what one iteration moves them")  # fmt: skip
+    settings = {"float32": Setting("float32"), "bfloat16": Setting("bfloat16")}
+    plain = settings["float32"].plain()
+    reused = row("amd", {"samples": "reused"})
+    variants: dict[str, Callable[[int], None]] = {
+        "straightforward, float32": lambda i: plain.iterate(
+            settings["float32"].noise(i), settings["float32"].shape, settings["float32"].sizes.group, S, K_SHARP, RATIO
+        ),
+        "ours, float32": lambda i: settings["float32"].iterate(row("amd"), i),
+        "ours, bfloat16": lambda i: settings["bfloat16"].iterate(row("amd"), i),
+        "ours, bfloat16, samples reused": lambda i: settings["bfloat16"].iterate(reused, i),
+    }
+    parts = {precision: setting.parts() for precision, setting in settings.items()}
+    spent: dict[str, list[float]] = {name: [] for name in variants}
+    needed: dict[str, dict[str, list[float]]] = {p: {name: [] for name in parts[p]} for p in parts}
+    for index in range(rounds + 1):
+        for name, variant in variants.items():
+            took = seconds(lambda variant=variant: variant(index))  # type: ignore[misc]
+            if index:  # the first round warms up
+                spent[name].append(took)
+        for precision, table in parts.items():
+            for name, (_, part) in table.items():
+                took = seconds(part)
+                if index:
+                    needed[precision][name].append(took)
+    base = spent["straightforward, float32"]
+    print(f"\n{'step':<34}{'ms':>8}{'x faster':>10}")
+    for name, times in spent.items():
+        ratio = statistics.median(b / t for b, t in zip(base, times, strict=True))
+        print(f"{name:<34}{1e3 * statistics.median(times):>8.0f}{ratio:>10.2f}")
+    for precision, table in parts.items():
+        print(f"\n{'necessary parts, ' + precision:<38}{'count':>6}{'ms each':>9}{'ms':>8}")
+        for name, (count, _) in table.items():
+            each = 1e3 * statistics.median(needed[precision][name])
+            print(f"{name:<38}{count:>6}{each:>9.1f}{count * each:>8.0f}")
+        sums = [
+            sum(table[name][0] * needed[precision][name][i] for name in table) for i in range(rounds)
+        ]
+        ratio = statistics.median(t / s for t, s in zip(spent[f"ours, {precision}"], sums, strict=True))
+        print(f"{'sum':<38}{'':>15}{1e3 * statistics.median(sums):>8.0f}   the step takes {ratio:.2f} times that")
+
+
+if __name__ == "__main__":
+    main()
