@@ -23,6 +23,7 @@ def build(library: Library, goal: str, scale: str, cores: int) -> int:
     )
     code = _snakemake(
         *("--cores", str(cores), "--config", f"scale={scale}", "--logger", "progress"),
+        *("--scheduler", "greedy"),  # a solver for the best order may itself be late on a busy machine
         *("--rerun-incomplete", "--keep-going", "--prioritize", *_first(library, goal, scale), "--", goal),
     )
     if code:

@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -196,7 +197,7 @@ def main() -> None:
     needed: dict[str, dict[str, list[float]]] = {p: {name: [] for name in parts[p]} for p in parts}
     for index in range(rounds + 1):
         for name, variant in variants.items():
-            took = seconds(lambda variant=variant: variant(index))  # type: ignore[misc]
+            took = seconds(partial(variant, index))
             if index:  # the first round warms up
                 spent[name].append(took)
         for precision, table in parts.items():
@@ -214,9 +215,7 @@ def main() -> None:
         for name, (count, _) in table.items():
             each = 1e3 * statistics.median(needed[precision][name])
             print(f"{name:<38}{count:>6}{each:>9.1f}{count * each:>8.0f}")
-        sums = [
-            sum(table[name][0] * needed[precision][name][i] for name in table) for i in range(rounds)
-        ]
+        sums = [sum(table[name][0] * needed[precision][name][i] for name in table) for i in range(rounds)]
         ratio = statistics.median(t / s for t, s in zip(spent[f"ours, {precision}"], sums, strict=True))
         print(f"{'sum':<38}{'':>15}{1e3 * statistics.median(sums):>8.0f}   the step takes {ratio:.2f} times that")
 

@@ -96,7 +96,7 @@ class PlainSiT(nn.Module):
 class Straightforward:
     """One AMD iteration (recommended preset: s, k, five fake updates) on three PlainSiT."""
 
-    def __init__(self, student: SiTBackbone, real: SiTBackbone, fake: SiTBackbone, reward: Callable, *, w: float) -> None:
+    def __init__(self, student: SiTBackbone, real: SiTBackbone, fake: SiTBackbone, reward: Callable, *, w: float):
         self.student, self.real, self.fake = PlainSiT(student), PlainSiT(real), PlainSiT(fake)
         self.reward, self.w, self.null = reward, w, student.classes
         self.optimiser_student = torch.optim.AdamW(self.student.parameters(), 2e-4, weight_decay=0.01, foreach=False)

@@ -27,6 +27,8 @@ CRITIC = Case(method="dmd2")  # critic heads in the fake's optimiser, real image
 TETHER = Case(method="dmd", ema=0.0, numbers={"ratio": 1})  # ODE pairs, no average
 STEPS = 4 * 3  # optimiser steps of a case with ratio 2
 
+PATIENCE_S = 240  # for a child; it takes one
+
 forks = multiprocessing.get_context("forkserver")  # children of a process that has imported torch and not used it
 forks.set_forkserver_preload(["amd.train.loop", "amd.rewards.classifier", "torch._dynamo"])  # the last for optimisers
 
@@ -35,8 +37,10 @@ def in_child(target: Any, *args: Any) -> int:
     """Exit code; minus the signal's number where one ended it."""
     child = forks.Process(target=target, args=args)
     child.start()
-    child.join()
-    assert child.exitcode is not None
+    child.join(PATIENCE_S)
+    if child.exitcode is None:
+        child.kill()
+        pytest.fail(f"a child did not end within {PATIENCE_S} s")
     return child.exitcode
 
 
@@ -289,8 +293,11 @@ def in_two_processes(case: Case, folder: Path) -> None:
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
-    assert [child.exitcode for child in children] == [0, 0]
+        child.join(PATIENCE_S)
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()  # one that waits for another which is gone
+    assert codes == [0, 0]
 
 
 @pytest.mark.parametrize(

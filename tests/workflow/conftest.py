@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
+TIMEOUT_S = 1800  # ten times what the longest call takes on two idle cores
 
 
 @dataclass
@@ -48,14 +50,22 @@ class Checkout:
 
     def call(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
         """Run `python -m COMMAND` here."""
-        done = subprocess.run(
+        child = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=self.folder,
             env=os.environ | {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.folder / ".cache")} | env,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=1800,
+            start_new_session=True,  # its jobs must not outlive it
         )
+        try:
+            stdout, stderr = child.communicate(timeout=TIMEOUT_S)
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+        done = subprocess.CompletedProcess(command, child.returncode, stdout, stderr)
         if check and done.returncode:
             raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
