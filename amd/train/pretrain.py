@@ -64,7 +64,7 @@ def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) ->
         leave()
         return
     state.mkdir(parents=True, exist_ok=True)
-    with Stop(budget_s) as stop, Lease(state) if world.main else nullcontext() as lease:
+    with Stop(budget_s) as stop, Lease(state, interrupted=stop.give_up) if world.main else nullcontext() as lease:
         _train(run, out, state, world, stop, lease.check if lease else lambda: None)
 
 

@@ -215,6 +215,19 @@ def test_the_literal_cadence_fits_the_fake_to_what_the_student_was_pushed_at() -
     assert not x.requires_grad
 
 
+def test_ddmds_fake_teacher_is_fitted_where_it_is_asked() -> None:
+    """At the DM term's times, over the whole range, and not at the CA term's."""
+    company, draws, seen = Company(), noise(), []
+
+    def spy(x: Tensor, eps: Tensor, t: Tensor, cond: object) -> Tensor:
+        seen.append(t)
+        return company._fake_loss(x, eps, t, cond)  # type: ignore[arg-type]
+
+    play(METHODS["d-dmd"], company, draws, cast=company.cast(fake_loss=spy))
+    for update, t in enumerate(seen):
+        assert torch.equal(t, 0.02 + (0.98 - 0.02) * draws.at(f"fake{update}").uniform("t"))
+
+
 def test_reused_samples_are_seen_at_new_times_and_noise() -> None:
     company, draws, seen = Company(), noise(), []
 

@@ -64,7 +64,7 @@ class World:
         return self.root / plan.folder(run)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: other files want the working directory back
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Teacher, starts, two classifiers, DMD and AMD with milestones; the working directory is its root."""
     made = World(load(ROOT / "config"), tmp_path_factory.mktemp("world"))
