@@ -27,4 +27,4 @@ REWARDED = GROUPED | {"dmdr"}
 """Methods that need a reward."""
 
 SHRINKING = frozenset({"magic", "dmdr"})
-"""Methods whose real teacher borrows the fake's low-rank branch: the fake must be a LoRA."""
+"""Methods whose real teacher borrows the fake's low-rank branch: the fake must be a LoRA unless their pull is 0."""

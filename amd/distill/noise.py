@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def generator(*key: object) -> torch.Generator:
-    """A CPU generator seeded by a hash of `key`: equal keys, equal draws, on every machine."""
+    """A CPU generator seeded by a hash of `key`: equal keys, equal draws, for one build of torch."""
     digest = blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") % 2**63)
 
