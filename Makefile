@@ -9,11 +9,11 @@ STAMP  := .venv/.installed
 # one thread per job: jobs, not threads, fill the cores
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup tiny report test check clean
+.PHONY: help setup tiny report test cluster-test check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(STAMP)  ## make .venv and install; does nothing when it is up to date
 
@@ -33,6 +33,9 @@ report: setup  ## the HTML report of the main job, from what has been built
 
 test: setup  ## every test, on two workers
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+cluster-test: setup  ## jobs on a Slurm cluster that is started on this machine (as root, on Debian; else it skips)
+	$(BIN)/python -m pytest tests/cluster
 
 check: setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

@@ -22,11 +22,17 @@ wildcard_constraints:
     benchmark=either(LIBRARY.benchmarks),
     judge=either(domain.judge.name for domain in LIBRARY.domains.values()),
     problem=either(LIBRARY.problems),
+    part=r"\d+",
+    parts=r"\d+",
 
 
+# On a cluster these run beside Snakemake itself: each takes seconds and no more than one core.
 localrules:
     all,
     main,
+    grid,
+    table,
+    figure,
 
 
 rule all:
@@ -45,3 +51,9 @@ include: "workflow/rules/distill.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/checkpoints.smk"
+
+
+# At the end of a run in which something failed: each failed job with the end of its own log.
+onerror:
+    shell("python -m amd status --failed --scale {SCALE} >&2 || true")

@@ -8,11 +8,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from amd.config.load import Library, Run
+    from amd.status.attempt import Ending
 
 Arguments = argparse.Namespace
 
@@ -20,16 +22,18 @@ Arguments = argparse.Namespace
 def main(arguments: list[str] | None = None) -> int:
     """Carry out one verb; returns the exit code (75: stopped and saved, the same command goes on from there)."""
     asked = parser().parse_args(arguments)
-    from amd.config.load import ConfigError  # after --help, which needs nothing of it
+    with _recorded(asked) as ending:
+        from amd.config.load import ConfigError  # after --help, which needs nothing of it
 
-    try:
-        return int(asked.function(asked) or 0)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        try:
+            ending.code = int(asked.function(asked) or 0)
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr)
+            ending.code = 2
+        except BrokenPipeError:  # the reader of our output left, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ending.code = 1
+    return ending.code
 
 
 # --- verbs -----------------------------------------------------------------------------------------------------------
@@ -44,9 +48,12 @@ def pretrain(asked: Arguments) -> None:
 
 def distill(asked: Arguments) -> None:
     """Train a student from its start, under its method, with its teachers."""
+    from amd.config.jobs import footprint
     from amd.train.loop import distill
 
-    distill(_run(asked), asked.out, asked.state, asked.budget)
+    run = _run(asked)
+    every_s = footprint(_library(asked), run.scale.name, "distill").save_every_s
+    distill(run, asked.out, asked.state, asked.budget, save_every_s=every_s)
 
 
 def sample(asked: Arguments) -> None:
@@ -54,7 +61,24 @@ def sample(asked: Arguments) -> None:
     from amd.measure.sample import sample
 
     library = _library(asked)
-    sample(_run(asked), _benchmark(library, asked.benchmark), asked.out)
+    sample(_run(asked), _benchmark(library, asked.benchmark), asked.out, shard=asked.shard)
+
+
+def gather(asked: Arguments) -> None:
+    """Put the shards of a sampling together: the same folder as one job would have written."""
+    from amd.measure.sample import gather
+
+    gather(asked.shards, asked.out)
+
+
+def reference(asked: Arguments) -> None:
+    """Look at the real images once: the statistics that samples are compared with, and what real images score."""
+    from amd.config import plan
+    from amd.measure.reference import reference
+
+    library = _library(asked)
+    benchmark = _benchmark(library, asked.benchmark)
+    reference(plan.judged_run(library, _scale(library, asked), asked.seed, benchmark.name), benchmark, asked.out)
 
 
 def score(asked: Arguments) -> None:
@@ -62,7 +86,7 @@ def score(asked: Arguments) -> None:
     from amd.measure.score import score
 
     library = _library(asked)
-    score(_run(asked), _benchmark(library, asked.benchmark), asked.samples, asked.out, asked.records)
+    score(_run(asked), _benchmark(library, asked.benchmark), asked.samples, asked.reference, asked.out, asked.records)
 
 
 def trace(asked: Arguments) -> None:
@@ -70,7 +94,7 @@ def trace(asked: Arguments) -> None:
     from amd.measure.trace import trace
 
     library = _library(asked)
-    trace(_run(asked), _benchmark(library, asked.benchmark), asked.out)
+    trace(_run(asked), _benchmark(library, asked.benchmark), asked.reference, asked.out)
 
 
 def grid(asked: Arguments) -> None:
@@ -122,10 +146,38 @@ def figure(asked: Arguments) -> None:
 
 def plan(asked: Arguments) -> None:
     """Say what there is to build, what cannot be built yet and why, and what it would cost."""
+    library = _library(asked)
+    if asked.checkpoints:
+        from amd.publish import listing
+
+        print("\n".join(listing(library, _scale(library, asked), asked.table)))
+        return
     from amd.train.estimate import text
 
-    library = _library(asked)
     print(text(library, _scale(library, asked), asked.table))
+
+
+def track(asked: Arguments) -> None:
+    """Put a finished checkpoint into DVC's cache, and its record (.dvc) beside it for git."""
+    from amd.storage import track
+
+    track(_run(asked))
+
+
+def pull(asked: Arguments) -> None:
+    """Fetch a published checkpoint by its record, if it is of the configuration of now."""
+    from amd.storage import pull
+
+    pull(_run(asked))
+
+
+def publish(asked: Arguments) -> None:
+    """Track every finished checkpoint; copy scores, tables and journals to results/published; write dvc.yaml."""
+    from amd.publish import publish
+
+    library = _library(asked)
+    for complaint in publish(library, _scale(library, asked)):
+        print(f"left out: {complaint}")
 
 
 def build(asked: Arguments) -> int:
@@ -141,13 +193,55 @@ def build(asked: Arguments) -> int:
 
 def doctor(asked: Arguments) -> int:
     """Say what this machine can run, and which files are missing and where to put them."""
+    library = _library(asked)
+    if asked.cluster:
+        from amd.cluster import examine as examine_cluster
+
+        return examine_cluster(library, _scale(library, asked))
     from amd.doctor import examine
 
-    library = _library(asked)
     return examine(library, _scale(library, asked))
 
 
+def status(asked: Arguments) -> None:
+    """Say what is running, failed, queued and waiting, what each job last said, and how long the rest may take."""
+    from amd.config.read import ConfigError, unknown
+    from amd.status.text import failures, status
+
+    library = _library(asked)
+    if asked.goal is not None and asked.goal not in library.choice.goals:
+        raise ConfigError(unknown(asked.goal, "goal", library.choice.goals))
+    scale = _scale(library, asked)
+    print(failures(library, scale) if asked.failed else status(library, scale, asked.goal))
+
+
+def stale(asked: Arguments) -> None:
+    """List what was made by older code than this checkout's, and which files of it changed since."""
+    from amd.status.stale import text
+
+    library = _library(asked)
+    print(text(library, _scale(library, asked)))
+
+
 # --- what they have in common ----------------------------------------------------------------------------------------
+
+
+def _recorded(asked: Arguments) -> "AbstractContextManager[Ending]":
+    """Jobs of the workflow begin their log with who they are, and record how they end; other verbs do not."""
+    from amd.status.attempt import Ending, attempt
+
+    verb = asked.function.__name__
+    if hasattr(asked, "out"):
+        return attempt(verb, asked.out.as_posix())
+    if verb == "track":  # puts away what another job made
+        return attempt(verb, "")
+    if verb not in ("table", "figure", "pull") or asked.scale is None:
+        return nullcontext(Ending())
+    from amd.config import plan  # these outputs have no option
+
+    if verb == "pull":
+        return attempt(verb, plan.checkpoint(asked.scale, asked.system, asked.seed))
+    return attempt(verb, {"table": plan.table, "figure": plan.figure}[verb](asked.scale, asked.name))
 
 
 def _library(asked: Arguments) -> "Library":
@@ -173,6 +267,11 @@ def _benchmark(library: "Library", name: str):  # type: ignore[no-untyped-def]
     return library.benchmarks[name]
 
 
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    return int(part), int(parts)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line, verb by verb in the order of the work."""
     root = argparse.ArgumentParser(
@@ -194,16 +293,27 @@ def parser() -> argparse.ArgumentParser:
             entry.add_argument(f"--{option}", **OPTIONS[option])  # type: ignore[arg-type]
         return entry
 
-    verb(doctor)
-    verb(plan, "table")
+    verb(doctor).add_argument(
+        "--cluster",
+        action="store_true",
+        help="submit jobs of seconds through the profile `slurm`, and say how they went",
+    )
+    verb(plan, "table", "checkpoints")
     verb(build, "cores").add_argument("goal", help="a goal of config/config.yaml: main, or all")
+    verb(status, "failed").add_argument("goal", nargs="?", help="a goal of config/config.yaml; every goal without it")
+    verb(stale)
     verb(pretrain, "system", "seed", "out", "state", "budget")
     verb(distill, "system", "seed", "stage", "out", "state", "budget")
-    verb(sample, "system", "seed", "benchmark", "out")
-    verb(score, "system", "seed", "benchmark", "samples", "out", "records")
-    verb(trace, "system", "seed", "benchmark", "out")
+    verb(sample, "system", "seed", "benchmark", "shard", "out")
+    verb(gather, "shards", "out")
+    verb(reference, "seed", "benchmark", "out")
+    verb(score, "system", "seed", "benchmark", "samples", "reference", "out", "records")
+    verb(trace, "system", "seed", "benchmark", "reference", "out")
     verb(grid, "samples", "out")
     verb(plane, "problem", "out", "state", "budget")
+    verb(track, "system", "seed")
+    verb(pull, "system", "seed")
+    verb(publish)
     verb(table).add_argument("name", help="a file of config/tables, without .yaml")
     verb(figure).add_argument("name", help="a file of config/figures, without .yaml")
     return root
@@ -218,12 +328,17 @@ OPTIONS: dict[str, dict[str, object]] = {
     "stage": {"choices": ("short", "long", "finetune", "ablation"), "help": "train as long as this stage, not the own"},
     "benchmark": {"required": True, "help": "a file of config/benchmarks, without .yaml"},
     "problem": {"required": True, "help": "a file of config/problems, without .yaml"},
+    "shard": {"type": _shard, "default": (0, 1), "help": "0/4 to 3/4: draw a quarter of the samples"},
+    "shards": {"required": True, "type": Path, "nargs": "+", "help": "every folder that `amd sample --shard` wrote"},
     "samples": {"required": True, "type": Path, "help": "folder that `amd sample` wrote"},
+    "reference": {"required": True, "type": Path, "help": "folder that `amd reference` wrote"},
     "records": {"required": True, "type": Path, "help": "where the per-sample records go (parquet)"},
     "out": {"required": True, "type": Path, "help": "what is made; it appears when it is complete"},
     "state": {"required": True, "type": Path, "help": "folder that a stopped training resumes from"},
     "budget": {"type": float, "help": "seconds after which to save and exit 75"},
     "table": {"help": "only this table"},
+    "checkpoints": {"action": "store_true", "help": "only the folders to pull so that nothing is trained, one a line"},
+    "failed": {"action": "store_true", "help": "only the failed jobs, with the end of each log"},
     "cores": {"type": int, "default": os.cpu_count() or 1, "help": "how many at a time; all cores without it"},
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from amd.config import plan
 from amd.config.load import Library
+from amd.status.text import failures
 
 PLUGINS = Path("workflow/progress")  # holds the logger plugin `progress`
 
@@ -24,9 +25,12 @@ def build(library: Library, goal: str, scale: str, cores: int) -> int:
     code = _snakemake(
         *("--cores", str(cores), "--config", f"scale={scale}", "--logger", "progress"),
         *("--scheduler", "greedy"),  # a solver for the best order may itself be late on a busy machine
-        *("--rerun-incomplete", "--keep-going", "--prioritize", *_first(library, goal, scale), "--", goal),
+        *("--no-hooks", "--rerun-incomplete", "--keep-going"),
+        *("--prioritize", *_first(library, goal, scale), "--", goal),
     )
     if code:
+        # not by Snakemake's own hook, which would write into the display's lines
+        print(f"\n{failures(library, scale)}", file=sys.stderr)
         print(
             "\nSomething failed: the lines above name the job and its log. The same command goes on from here "
             "(trainings resume from their last checkpoint); after a `kill -9`, `snakemake --unlock` comes first.",

@@ -1,19 +1,26 @@
 #!/usr/bin/env bash
 # launch.sh NODES GPUS CPUS COMMAND...   start `python COMMAND` once per GPU, on one node or several.
 # The scheduler has given the nodes already (see footprint() in rules/common.smk); this only starts processes.
-# GPUS are per node; 0 starts one process per node, on CPUs (gloo).
+# GPUS are per node; 0 starts one process per node, on CPUs (gloo). Every process gets its share of CPUS as threads.
 set -euo pipefail
 nodes=$1 per_node=$(($2 > 0 ? $2 : 1)) cpus=$3
 gres=${2/#0/}
 shift 3
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cpus / per_node > 0 ? cpus / per_node : 1))}
 port=$((20000 + ${SLURM_JOB_ID:-$$} % 20000))
 if [ "$nodes" -eq 1 ]; then
     exec python -m torch.distributed.run --nnodes=1 --nproc-per-node="$per_node" \
         --master-addr=127.0.0.1 --master-port="$port" "$@"
 fi
+if [ -z "${SLURM_JOB_ID:-}" ]; then
+    echo "launch.sh: $nodes nodes want a Slurm job (\`snakemake --profile slurm\`); this is none" >&2
+    exit 2
+fi
 # Snakemake's job step keeps little more than SLURM_JOB_ID of Slurm's environment, so Slurm is asked for the nodes.
 hosts=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%N)
 head=$(scontrol show hostnames "$hosts" | head -n 1)
+# A node's name need not be an address; Slurm knows the one that it uses itself.
+getent hosts "$head" >/dev/null || head=$(scontrol --oneliner show node "$head" | sed 's/.*NodeAddr=\([^ ]*\).*/\1/')
 export nodes per_node head port
 # shellcheck disable=SC2016  # expanded on each node, where SLURM_NODEID is known
 exec srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task="$cpus" ${gres:+--gres="gpu:$gres"} \

@@ -7,7 +7,7 @@ from amd.config import plan
 from amd.config.load import Library, Run
 from amd.config.schema import Footprint
 
-ORDER = ("pretrain", "distill", "sample", "score", "trace", "grid", "plane", "figure", "table")
+ORDER = ("pretrain", "distill", "reference", "shard", "sample", "score", "trace", "grid", "plane", "figure", "table")
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Job:
     rule: str  # one of ORDER
     output: str
     digest: str
-    run: Run | None = None  # pretrain, distill, sample, score, trace, grid
-    benchmark: str | None = None  # sample, score, trace
+    run: Run | None = None  # a reference has one that its judge judges; planes, tables and figures none
+    benchmark: str | None = None  # reference, shard, sample, score, trace
     name: str | None = None  # problem of a plane, name of a table or figure
 
     @property
@@ -42,6 +42,8 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
 
     def sample(run: Run, benchmark: str) -> None:
         train(run)
+        for shard in plan.shards(run, benchmark):
+            add(Job("shard", shard, key("sample", run, benchmark), run, benchmark))
         output = plan.samples(scale, run.name, run.seed, benchmark)
         add(Job("sample", output, key("sample", run, benchmark), run, benchmark))
 
@@ -49,6 +51,9 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
         for scorer in (run.judge, run.reward):
             if scorer is not None:
                 train(scorer)
+        compared, seed = plan.reference_of(run, benchmark), 0 if run.judge is None else run.judge.seed
+        digest = plan.job_digest(library, "reference", scale, seed=seed, benchmark=benchmark)
+        add(Job("reference", compared, digest, plan.judged_run(library, scale, seed, benchmark), benchmark))
         place = (scale, run.name, run.seed, benchmark)
         if rule == "trace":
             train(run)

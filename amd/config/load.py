@@ -62,6 +62,7 @@ class Library:
     problems: dict[str, Problem]
     documents: dict[str, dict[str, Document]] = field(default_factory=dict, repr=False, compare=False)
     _runs: dict[tuple[str, str, int, Stage | None], Run] = field(default_factory=dict, repr=False, compare=False)
+    _digests: dict[tuple[str | int, ...], str] = field(default_factory=dict, repr=False, compare=False)
 
     def scale(self, name: str) -> Scale:
         """The scale, or a ConfigError that lists the known."""
@@ -122,9 +123,11 @@ class Library:
         teacher = self.run(entry.teacher, scale, entry.teacher_seed)
         reward = self._scorer(domain.reward.system, scale, entry.teacher_seed)
         judge = self._scorer(domain.judge.system, scale, entry.teacher_seed)
-        digest = run_digest(
-            entry, sizes, domain, iterations, start.digest, teacher.digest, reward.digest if reward else ""
-        )
+        others = (start.digest, teacher.digest, reward.digest if reward else "")
+        key = (system, scale, domain.name, iterations, *others)  # no seed: the same for every one
+        if key not in self._digests:
+            self._digests[key] = run_digest(entry, sizes, domain, iterations, *others)
+        digest = self._digests[key]
         mirror = self.choice.mirror
         return Run(name, entry, sizes, domain, seed, iterations, digest, start, teacher, reward, judge, mirror)
 

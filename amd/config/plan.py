@@ -15,6 +15,7 @@ from amd.config.schema import Benchmark, Column, Domain, Figure, Table
 
 TABLE_FILES = ("md", "tex", "csv", "json")
 FIGURE_FILES = ("png", "json", "md")
+PUBLISHED = "results/published"  # what git keeps; no rule makes a file there
 
 # --- paths -----------------------------------------------------------------------------------------------------------
 
@@ -39,6 +40,11 @@ def samples(scale: str, run: str, seed: int | str, benchmark: str) -> str:
     return f"{results(scale, run, seed)}/samples/{benchmark}"
 
 
+def shard(scale: str, run: str, seed: int | str, benchmark: str, part: int | str, parts: int | str) -> str:
+    """Folder with one of `parts` consecutive parts of the samples; part counts from 0."""
+    return f"{results(scale, run, seed)}/shards/{benchmark}/{part}-of-{parts}"
+
+
 def records(scale: str, run: str, seed: int | str, benchmark: str, judge: str) -> str:
     """Raw measurements per sample."""
     return f"{results(scale, run, seed)}/records/{benchmark}/{judge}.parquet"
@@ -47,6 +53,11 @@ def records(scale: str, run: str, seed: int | str, benchmark: str, judge: str) -
 def score(scale: str, run: str, seed: int | str, benchmark: str, judge: str) -> str:
     """Aggregated numbers of one checkpoint under one benchmark and judge."""
     return f"{results(scale, run, seed)}/scores/{benchmark}/{judge}.json"
+
+
+def reference(scale: str, seed: int | str, benchmark: str, judge: str) -> str:
+    """Folder with what all samples of a benchmark are compared with; seed: that of the judge's training."""
+    return f"{results(scale, 'reference', seed)}/{benchmark}/{judge}"
 
 
 def trace(scale: str, run: str, seed: int | str, benchmark: str) -> str:
@@ -62,6 +73,16 @@ def grid(scale: str, run: str, seed: int | str) -> str:
 def plane(scale: str, problem: str) -> str:
     """Folder with measurements.json and samples.npz of all systems and seeds of a 2-D problem."""
     return f"results/{scale}/plane/{problem}"
+
+
+def record(scale: str, run: str, seed: int | str) -> str:
+    """DVC's record of a published checkpoint: in git, beside the folder."""
+    return f"{checkpoint(scale, run, seed)}.dvc"
+
+
+def published(scale: str, run: str, seed: int | str) -> str:
+    """Folder of the scores and the journal of a checkpoint that git keeps."""
+    return f"{PUBLISHED}/{scale}/{run}/seed{seed}"
 
 
 def table(scale: str, name: str, ext: str = "md") -> str:
@@ -232,15 +253,46 @@ def training_inputs(run: Run) -> list[str]:
     return list(dict.fromkeys(folder(other) for other in run.reads))
 
 
+def reference_of(run: Run, benchmark: str) -> str:
+    """The reference that a run's samples are compared with."""
+    seed = 0 if run.judge is None else run.judge.seed
+    return reference(run.scale.name, seed, benchmark, run.domain.judge.name)
+
+
+def judged_run(library: Library, scale: str, seed: int, benchmark: str) -> Run:
+    """A run that names the judge and the reward of a benchmark, trained with `seed`: the track's teacher."""
+    track = library.benchmarks[benchmark].track
+    teachers = [s.name for s in library.systems.values() if (s.kind, s.track) == ("teacher", track)]
+    if not teachers:
+        raise ConfigError(f"benchmarks/{benchmark}.yaml: track {track} has no teacher yet")
+    return library.run(teachers[0], scale, seed)
+
+
+def shards(run: Run, benchmark: str) -> list[str]:
+    """The parts that a run's samples are put together from; none where one job draws them all."""
+    parts = run.scale.klass.sample_shards
+    place = (run.scale.name, run.name, run.seed, benchmark)
+    return [shard(*place, part, parts) for part in range(parts)] if parts > 1 else []
+
+
+def scorers(run: Run) -> list[str]:
+    """Checkpoints of the judge and the reward, where they are trained here."""
+    return list(dict.fromkeys(folder(other) for other in (run.judge, run.reward) if other is not None))
+
+
 def score_inputs(run: Run, benchmark: str) -> list[str]:
-    """What scoring reads: the samples, and the classifiers that were trained here."""
-    scorers = [other for other in (run.judge, run.reward) if other is not None]
-    return [samples(run.scale.name, run.name, run.seed, benchmark), *dict.fromkeys(folder(s) for s in scorers)]
+    """What scoring reads: the samples, the reference, and the classifiers that were trained here."""
+    return [samples(run.scale.name, run.name, run.seed, benchmark), reference_of(run, benchmark), *scorers(run)]
 
 
-def trace_inputs(run: Run) -> list[str]:
-    """What tracing reads: the student's milestones, its start (iteration 0), and the classifiers trained here."""
-    return [folder(run), *([folder(run.start)] if run.start else []), *score_inputs(run, "")[1:]]
+def traced(run: Run) -> list[str]:
+    """Checkpoints of a curve: the student's milestones, and the start that they began from (iteration 0)."""
+    return [folder(run), *([folder(run.start)] if run.start else [])]
+
+
+def trace_inputs(run: Run, benchmark: str) -> list[str]:
+    """What tracing reads: the checkpoints, the reference, and the classifiers that were trained here."""
+    return [*traced(run), reference_of(run, benchmark), *scorers(run)]
 
 
 def job_digest(
@@ -256,8 +308,9 @@ def job_digest(
 ) -> str:
     """Digest of what a job's result depends on, as a rule's parameter: a change reruns it and all that follows.
 
-    rule: pretrain, distill (system, seed), sample, score, trace (and benchmark), grid, plane (problem), table, figure
-    (name). `system` may be a run's name. The files themselves are the rule's inputs; this covers what is no file.
+    rule: pretrain, distill (system, seed), reference (seed, benchmark), sample, score, trace (system, seed, benchmark),
+    grid, plane (problem), table, figure (name). `system` may be a run's name. The files themselves are the rule's
+    inputs; this covers what is no file.
     """
     if rule == "plane":
         mixture = library.problems[_given(problem, rule, "problem")]
@@ -265,8 +318,11 @@ def job_digest(
         return digests.plane_digest(mixture, systems, library.scales[scale])
     if rule in ("table", "figure"):
         return _report_digest(library, rule, scale, _given(name, rule, "name"))
+    if rule == "reference":
+        name = _given(benchmark, rule, "benchmark")
+        return reference_digest(judged_run(library, scale, seed, name), library.benchmarks[name])
     run = library.run(_given(system, rule, "system"), scale, seed)
-    if rule in ("pretrain", "distill"):
+    if rule in ("pretrain", "distill", "track", "pull"):
         return run.digest
     if rule == "grid":
         return digests.digest(["grid", run.digest])
@@ -281,7 +337,26 @@ def job_digest(
     raise ConfigError(unknown(rule, "rule with a digest", RULES))
 
 
-RULES = ("pretrain", "distill", "sample", "score", "trace", "grid", "plane", "table", "figure")
+RULES = (
+    "pretrain",
+    "distill",
+    "reference",
+    "sample",
+    "score",
+    "trace",
+    "grid",
+    "plane",
+    "table",
+    "figure",
+    "track",
+    "pull",
+)
+
+
+def reference_digest(run: Run, benchmark: Benchmark) -> str:
+    """What samples of a benchmark are compared with, and what real images score: the same for every run of a track."""
+    drawn = digests.digest(["real", benchmark.seed, run.scale.klass.samples])
+    return digests.digest(["reference", _judged(drawn, run, benchmark)])
 
 
 def _judged(drawn: str, run: Run, benchmark: Benchmark) -> str:

@@ -33,6 +33,7 @@ class Footprint(Closed):
     cpus: Positive = 1  # per task
     mem_mb: Positive = 2000
     runtime_min: Positive = 60
+    save_every_s: Annotated[float, Field(ge=0)] = 60.0  # between training states: what a killed job loses at most
 
 
 class SiTSize(Closed):
@@ -77,6 +78,7 @@ class ClassSizes(Closed):
     teacher_steps: Positive  # Euler steps of the teacher when it samples
     samples: Positive  # per student for a benchmark
     sample_batch: Positive
+    sample_shards: Positive = 1  # jobs that share the samples of one student; they are put together afterwards
     trace_samples: Positive  # per milestone for Figures 5 and 6
 
 
@@ -327,6 +329,7 @@ class Choice(Closed):
     """config/config.yaml: what this checkout builds."""
 
     scale: str = "tiny"
+    checkpoints: Literal["train", "pull"] = "train"  # who makes a checkpoint: training here, or `dvc pull`
     domains: dict[Track, str] = {}  # overrides of the scale's
     mirror: str | None = None  # folder with assets, looked at before any address
     goals: dict[str, Goal]  # "main", "all"

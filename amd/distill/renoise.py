@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from amd.distill.slot import slot
@@ -67,5 +66,7 @@ def annealed_beta(
     u = noise.uniform("t")
     if left == 0:
         return Levels(u, u)
+    from scipy.special import betaincinv  # loaded where this renoising is used
+
     t = torch.from_numpy(betaincinv(1 + (a - 1) * left, 1 + (b - 1) * left, u.cpu().numpy())).to(u)
     return Levels(t, t)

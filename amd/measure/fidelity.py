@@ -22,6 +22,13 @@ class Moments:
     mean: Tensor
     covariance: Tensor
 
+    @staticmethod
+    def known(mean: Tensor, covariance: Tensor, root: Tensor) -> "Moments":
+        """With a root that was taken before."""
+        made = Moments(mean, covariance)
+        made.__dict__["root"] = root  # where cached_property looks
+        return made
+
     @cached_property
     def root(self) -> Tensor:
         """Symmetric square root of the covariance; eigenvalues that rounding made negative count as zeros."""
@@ -77,6 +84,13 @@ class Manifold:
     """The union of balls around points (n, D), each reaching to the point's `NEIGHBOURS`-th nearest other point."""
 
     points: Tensor
+
+    @staticmethod
+    def known(points: Tensor, radii: Tensor) -> "Manifold":
+        """With radii that were measured before."""
+        made = Manifold(points)
+        made.__dict__["radii"] = radii  # where cached_property looks
+        return made
 
     def __post_init__(self) -> None:
         finite(self.points, "features")

@@ -20,6 +20,7 @@ from torch import Tensor
 from amd.backbones.base import Backbone, backbone
 from amd.config import plan
 from amd.config.load import Run
+from amd.config.published import ways_out
 from amd.config.schema import Benchmark
 from amd.distill.methods import row
 from amd.distill.noise import generator
@@ -145,7 +146,7 @@ def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
     found = read_meta(folder).get("digest")
     if found != run.digest:
         raise Refused(
-            f"{folder}: made with digest {found}, and the configuration now means {run.digest}; make it again"
+            f"{folder}: made with digest {found}, and the configuration now means {run.digest}. {ways_out(folder)}"
         )
     return read_artifact(folder, name or run.system.kind)
 

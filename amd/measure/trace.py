@@ -10,8 +10,10 @@ from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
 from amd.measure.judge import build_judge
+from amd.measure.metrics import Evidence, measure, rewards, wanted
+from amd.measure.reference import read_reference
 from amd.measure.sample import build_sampler, device, draw, weights
-from amd.measure.score import Evidence, identity, measure, rewards, wanted
+from amd.measure.score import identity
 from amd.train.artifact import artifact_sha, read_meta, write_json
 from amd.train.reward import build_reward
 from amd.train.threads import threads
@@ -27,8 +29,8 @@ def milestones(folder: Path) -> dict[int, str]:
     return {int(name.removeprefix("milestones/")): name for name in sorted(names)}
 
 
-def trace(run: Run, benchmark: Benchmark, out: Path) -> None:
-    """Sample every milestone, measure it, and write the curves as JSON."""
+def trace(run: Run, benchmark: Benchmark, reference: Path, out: Path) -> None:
+    """Sample every milestone, measure it against a folder of `amd reference`, and write the curves as JSON."""
     threads()
     folder = Path(plan.folder(run))
     points = [(iteration, run, name) for iteration, name in milestones(folder).items()]
@@ -36,7 +38,7 @@ def trace(run: Run, benchmark: Benchmark, out: Path) -> None:
         points.insert(0, (0, run.start, run.start.system.kind))
     judge = build_judge(run, device())
     metrics = wanted(run, benchmark, judge)
-    reference = judge.reference(metrics)
+    whole, _ = read_reference(Path(reference), run, benchmark, judge)
     reward = build_reward(run, device()) if "reward" in metrics else None
     curves: dict[str, list[float]] = {key: [] for key in metrics}
     for iteration, owner, name in points:
@@ -44,7 +46,7 @@ def trace(run: Run, benchmark: Benchmark, out: Path) -> None:
         indices = range(run.scale.klass.trace_samples)
         images, labels = draw(sampler, indices, f"{run.name} seed {run.seed} after {iteration} updates")
         given = None if reward is None else rewards(run, reward, images, labels)
-        evidence = Evidence(judge.look(images), labels, given, reference, benchmark.splits)
+        evidence = Evidence(judge.look(images), labels, given, whole, benchmark.splits)
         for key, value in measure(metrics, evidence).items():
             curves[key].append(value)
     content = {

@@ -7,6 +7,7 @@ from amd.config import plan
 from amd.config.load import Library
 from amd.config.schema import Column, Table
 from amd.report.cells import Line, Value, lines, order
+from amd.report.origin import Pulled, pulled_for
 from amd.report.style import banner_lines
 
 
@@ -16,6 +17,7 @@ class Content:
     def __init__(self, library: Library, table: Table, scale: str, found: list[Line], complaints: list[str]) -> None:
         domain = library.domain(scale, table.track)
         self.table, self.scale, self.lines, self.complaints = table, scale, found, complaints
+        self.pulled: list[Pulled] = []
         self.columns = plan.columns(library, table, scale)
         self.names = {c.key: domain.metrics.get(c.metric, c.title) if c.metric else c.title for c in self.columns}
         self.banner = banner_lines(library.scales[scale].banner, domain.stand_in)
@@ -59,4 +61,6 @@ def collect(library: Library, name: str, scale: str, root: Path) -> Content:
     if (reason := plan.reason_not_runnable(library, table)) is not None:
         raise ValueError(f"tables/{name}.yaml cannot be built yet: {reason}")
     found, complaints = lines(library, name, scale, root)
-    return Content(library, table, scale, found, complaints)
+    content = Content(library, table, scale, found, complaints)
+    content.pulled = pulled_for(library, scale, found, root)
+    return content

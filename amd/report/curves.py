@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-from scipy.stats import spearmanr
 
 from amd.config import plan
 from amd.report.sheet import DISTANCES, Drawing, Sheet
@@ -119,6 +118,8 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float | None:
     """Spearman's, over the milestones of one seed; None where one of the two does not move."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    from scipy.stats import spearmanr  # a second to load, and one kind of figure asks for it
+
     return float(spearmanr(x, y).statistic)
 
 

@@ -6,47 +6,56 @@ Palette: Okabe and Ito, "Color Universal Design" (2008), its yellow left out (to
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from textwrap import fill
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PALETTE = ("#4d4d4d", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DPI = 150
 
-matplotlib.rcParams.update(  # one look for every picture of a report
-    {
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.labelsize": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#888888",
-        "axes.grid": True,
-        "grid.color": "#e6e6e6",
-        "grid.linewidth": 0.7,
-        "axes.axisbelow": True,
-        "xtick.color": "#555555",
-        "ytick.color": "#555555",
-        "xtick.labelsize": 8,
-        "ytick.labelsize": 8,
-        "lines.linewidth": 1.6,
-        "lines.markersize": 4,
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-        "figure.facecolor": "white",
-        "savefig.facecolor": "white",
-    }
-)
+LOOK: dict[Any, Any] = {  # of every picture of a report
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@cache
+def pyplot() -> ModuleType:
+    """matplotlib.pyplot without a screen, dressed in LOOK; loaded by what draws, not by tables."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams.update(LOOK)
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def look(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -54,9 +63,9 @@ def look(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {title: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, title in enumerate(titles)}
 
 
-def panels(rows: int, columns: int, width_in: float, height_in: float) -> tuple[Figure, list[Axes]]:
+def panels(rows: int, columns: int, width_in: float, height_in: float) -> "tuple[Figure, list[Axes]]":
     """A figure with rows x columns axes, in reading order."""
-    figure, axes = plt.subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, layout="constrained")
+    figure, axes = pyplot().subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, layout="constrained")
     return figure, list(axes.flat)
 
 
@@ -70,7 +79,7 @@ def banner_lines(banner: str | None, stand_in: str | None) -> list[str]:
     return [" ".join(line.split()) for line in (banner, stand_in and f"Stand-in: {stand_in}.") if line]
 
 
-def save(figure: Figure, out: Path, banner: Sequence[str], metadata: Mapping[str, str] | None = None) -> None:
+def save(figure: "Figure", out: Path, banner: Sequence[str], metadata: Mapping[str, str] | None = None) -> None:
     """Write `out` (png), the banner in small print at its head. Atomic; closes the figure."""
     if banner:
         characters = int(figure.get_figwidth() * 17)
@@ -80,7 +89,7 @@ def save(figure: Figure, out: Path, banner: Sequence[str], metadata: Mapping[str
     write(
         out, lambda part: figure.savefig(part, dpi=DPI, format="png", metadata={"Software": "amd", **(metadata or {})})
     )
-    plt.close(figure)
+    pyplot().close(figure)
 
 
 def write(out: Path, how: Callable[[Path], object]) -> None:

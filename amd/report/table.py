@@ -118,6 +118,7 @@ def as_json(content: Content) -> dict[str, Any]:
         "order": content.orders,
         "notes": notes(content),
         "footer": footer(content),
+        "pulled": [each.as_json() for each in content.pulled],
     }
 
 

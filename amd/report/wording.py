@@ -5,6 +5,7 @@ Everything countable is counted from the content; nothing here knows a number.
 
 from amd.report.content import Content
 from amd.report.markup import MARK
+from amd.report.origin import sentences
 from amd.report.statistics import LEVEL
 
 
@@ -74,7 +75,7 @@ def footer(content: Content) -> list[str]:
         if line.scores:
             shas = ", ".join(f"seed {seed} {score['student_sha256'][:12]}" for seed, score in line.scores.items())
             said.append(f"{line.row.system} (digest {content.digests[str(line.row.system)]}): {shas}.")
-    return said
+    return said + sentences(content.pulled)
 
 
 def _distinct(content: Content, key: str) -> list[str]:

@@ -7,10 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +16,8 @@ import numpy
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from amd.commit import git_sha
 
 StateDict = Mapping[str, Tensor]
 
@@ -48,17 +48,6 @@ def write_tensors(file: Path, tensors: StateDict) -> str:
     digest = sha256(part)
     os.replace(part, file)
     return digest
-
-
-@cache
-def git_sha() -> str:
-    """Commit of this checkout at the first call, with "+dirty" where tracked files differ; "unknown" outside one."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "describe", "--always", "--abbrev=40", "--match=", "--dirty=+dirty"]
-    try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def versions() -> dict[str, str]:

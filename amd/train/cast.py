@@ -24,6 +24,7 @@ from amd.backbones.base import Backbone, backbone, fill
 from amd.backbones.critic import Critic
 from amd.config import plan
 from amd.config.load import Run
+from amd.config.published import ways_out
 from amd.data.labels import labels
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
@@ -120,7 +121,7 @@ def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
     found = read_meta(folder).get("digest")
     if found != run.digest:
         raise Refused(
-            f"{folder}: made with digest {found}, the configuration now means {run.digest}; delete it and make it again"
+            f"{folder}: made with digest {found}, the configuration now means {run.digest}. {ways_out(folder)}"
         )
     return read_artifact(folder, name or run.system.kind)
 

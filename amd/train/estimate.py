@@ -113,12 +113,15 @@ def _measure(job: Job, devices: int) -> tuple[float, float]:
     draw = own.forward + pixels.forward
     if run.system.kind == "teacher":
         draw = sizes.teacher_steps * (2 if run.system.cfg_weight != 1 else 1) * own.forward + pixels.forward
+    draws = job.rule in ("shard", "trace") or (job.rule == "sample" and sizes.sample_shards == 1)  # or puts together
     flops = {
-        "sample": sizes.samples * draw,
+        "shard": sizes.samples * draw / sizes.sample_shards,
+        "sample": sizes.samples * draw * draws,
         "score": sizes.samples * scorers.forward,
+        "reference": sizes.samples * scorers.forward,  # at most: real images are fewer
         "trace": sizes.milestones * sizes.trace_samples * (draw + scorers.forward),
     }[job.rule]
-    held = 4.0 * ((own + pixels).parameters * (job.rule != "score") + scorers.parameters * (job.rule != "sample"))
+    held = 4.0 * (own + pixels).parameters * draws + 4.0 * scorers.parameters * (job.rule not in ("sample", "shard"))
     # without a graph two layers' worth of activations live at a time; guidance doubles the rows
     return flops, held + 2 * sizes.sample_batch * (own.activations / sizes.network.depth + pixels.activations / 10)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import Run
+from amd.config.published import ways_out
 from amd.data.assets import locate
 from amd.rewards.base import Material, Reward, reward
 from amd.train.artifact import Refused, read_artifact, read_meta
@@ -41,7 +42,7 @@ def _weights(classifier: Run) -> dict[str, Tensor]:
     folder = Path(plan.folder(classifier))
     found = read_meta(folder).get("digest")
     if found != classifier.digest:
-        raise Refused(f"{folder}: made with digest {found}, config/ now means {classifier.digest}; make it again")
+        raise Refused(f"{folder}: made with digest {found}, config/ now means {classifier.digest}. {ways_out(folder)}")
     return read_artifact(folder, "classifier")
 
 

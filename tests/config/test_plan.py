@@ -75,11 +75,13 @@ def test_training_reads_the_reward_only_where_the_method_has_one(library: Librar
 def test_scoring_reads_samples_and_both_classifiers(library: Library):
     assert plan.score_inputs(library.run("sit-teacher", "tiny", 0), "class") == [
         "results/tiny/sit-teacher/seed0/samples/class",
+        "results/tiny/reference/seed0/class/classifier",
         "checkpoints/tiny/digits-judge/seed0",
         "checkpoints/tiny/digits-reward/seed0",
     ]
     assert plan.score_inputs(library.run("sit-amd", "paper", 0), "class") == [
-        "results/paper/sit-amd/seed0/samples/class"
+        "results/paper/sit-amd/seed0/samples/class",
+        "results/paper/reference/seed0/class/adm-inception",
     ]
 
 
@@ -115,7 +117,15 @@ def test_jobs_make_what_a_goal_asks_for_and_what_they_read(library: Library, sca
         elif job.rule in ("score", "trace"):
             assert job.run is not None
             assert job.benchmark is not None
-            reads = plan.score_inputs(job.run, job.benchmark) if job.rule == "score" else plan.trace_inputs(job.run)
+            inputs = plan.score_inputs if job.rule == "score" else plan.trace_inputs
+            reads = inputs(job.run, job.benchmark)
+        elif job.rule == "sample":
+            assert job.run is not None
+            assert job.benchmark is not None
+            reads = [plan.folder(job.run), *plan.shards(job.run, job.benchmark)]
+        elif job.rule == "reference":
+            assert job.run is not None
+            reads = plan.scorers(job.run)
         elif job.rule == "table":
             reads = plan.table_inputs(library, job.what, scale)
         elif job.rule == "figure":

@@ -1,6 +1,7 @@
 """Scores: records and numbers agree, real images score as real, and what is not what it says it is is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from amd.config.load import load
 from amd.measure.fidelity import inception_score
 from amd.measure.judge import build_judge, to_float, to_uint8
 from amd.measure.sample import read_samples, sample, write_samples
-from amd.measure.score import DRAWN, METRICS, score, wanted
+from amd.measure.metrics import DRAWN, METRICS, wanted
+from amd.measure.reference import read_reference, reference
+from amd.measure.score import score
 from amd.measure.trace import trace
-from amd.train.artifact import artifact_sha
+from amd.train.artifact import Refused, artifact_sha
 from amd.train.reward import build_reward
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +29,14 @@ def scored(world, tmp_path_factory) -> dict[str, Any]:
     """A run that was sampled and scored, with its files."""
     folder, run = tmp_path_factory.mktemp("scored"), world.run("sit-amd")
     sample(run, world.benchmark, folder / "samples")
-    score(run, world.benchmark, folder / "samples", folder / "score.json", folder / "records.parquet")
-    return {"folder": folder, "run": run, "score": json.loads((folder / "score.json").read_text())}
+    reference(world.run("sit-teacher"), world.benchmark, folder / "real")
+    score(run, world.benchmark, folder / "samples", folder / "real", folder / "score.json", folder / "records.parquet")
+    return {
+        "folder": folder,
+        "real": folder / "real",
+        "run": run,
+        "score": json.loads((folder / "score.json").read_text()),
+    }
 
 
 def resampled(scored: dict[str, Any], folder: Path, images: torch.Tensor, labels: torch.Tensor) -> Path:
@@ -94,7 +103,8 @@ def test_all_real_images_as_samples_have_no_distance(world, scored, tmp_path: Pa
     real = build_judge(run).real
     assert real is not None
     samples = resampled(scored, tmp_path / "s", real.images, real.labels)
-    score(run, world.benchmark, samples, tmp_path / "score.json", tmp_path / "r.parquet")
+    reference(run, world.benchmark, tmp_path / "real")
+    score(run, world.benchmark, samples, tmp_path / "real", tmp_path / "score.json", tmp_path / "r.parquet")
     found = json.loads((tmp_path / "score.json").read_text())
     assert found["metrics"]["fid"] == pytest.approx(0, abs=1e-6)  # float64, 64 features
     assert found["metrics"]["sfid"] == pytest.approx(0, abs=1e-3)  # 1,024 features, many always zero
@@ -107,10 +117,40 @@ def test_all_real_images_as_samples_have_no_distance(world, scored, tmp_path: Pa
 def test_floor_is_the_same_for_every_system(world, scored, tmp_path: Path) -> None:
     run = world.run("sit-dmd")
     sample(run, world.benchmark, tmp_path / "s")
-    score(run, world.benchmark, tmp_path / "s", tmp_path / "score.json", tmp_path / "r.parquet")
+    score(run, world.benchmark, tmp_path / "s", scored["real"], tmp_path / "score.json", tmp_path / "r.parquet")
     found = json.loads((tmp_path / "score.json").read_text())
     assert found["floor"] == scored["score"]["floor"]
     assert found["metrics"] != scored["score"]["metrics"]
+
+
+def test_reference_is_what_the_judge_would_compute(world, scored) -> None:
+    run, judge = scored["run"], build_judge(scored["run"])
+    stored, floor = read_reference(scored["real"], run, world.benchmark, judge)
+    fresh = judge.reference(wanted(run, world.benchmark, judge))
+    assert floor == scored["score"]["floor"]
+    for mine, other in ((stored.pool, fresh.pool), (stored.spatial, fresh.spatial)):
+        assert torch.equal(mine.mean, other.mean)
+        assert torch.equal(mine.covariance, other.covariance)
+        assert torch.equal(mine.root, other.root)
+    assert stored.manifold is not None
+    assert fresh.manifold is not None
+    assert torch.equal(stored.manifold.points, fresh.manifold.points)
+    assert torch.equal(stored.manifold.radii, fresh.manifold.radii)
+
+
+def test_reference_of_something_else_is_refused(world, scored, tmp_path: Path) -> None:
+    run, out, records = scored["run"], tmp_path / "score.json", tmp_path / "r.parquet"
+    samples = scored["folder"] / "samples"
+    other = world.benchmark.model_copy(update={"splits": 5})
+    with pytest.raises(Refused, match=r"real: digest is \w{12}, wanted is \w{12}; delete the folder"):
+        score(run, other, samples, scored["real"], out, records)
+    altered = tmp_path / "altered"
+    shutil.copytree(scored["real"], altered)
+    file = altered / "reference.safetensors"
+    file.write_bytes(file.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(Refused, match=r"altered/reference\.safetensors: truncated or altered"):
+        score(run, world.benchmark, samples, altered, out, records)
+    assert not out.exists()
 
 
 def test_wrong_number_of_samples_is_refused(world, scored, tmp_path: Path) -> None:
@@ -118,21 +158,21 @@ def test_wrong_number_of_samples_is_refused(world, scored, tmp_path: Path) -> No
     for count in (63, 65):
         run = world.run("sit-amd", samples=count)
         with pytest.raises(ValueError, match=rf"64 samples, but scale 'smoke' scores {count}"):
-            score(run, world.benchmark, scored["folder"] / "samples", out, tmp_path / "r.parquet")
+            score(run, world.benchmark, scored["folder"] / "samples", scored["real"], out, tmp_path / "r.parquet")
     sample(world.run("sit-amd"), world.benchmark, tmp_path / "shard", shard=(0, 2))
     with pytest.raises(ValueError, match=r"32 samples, but .* gather all shards"):
-        score(world.run("sit-amd"), world.benchmark, tmp_path / "shard", out, tmp_path / "r.parquet")
+        score(world.run("sit-amd"), world.benchmark, tmp_path / "shard", scored["real"], out, tmp_path / "r.parquet")
     assert not out.exists()
 
 
 def test_samples_of_something_else_are_refused(world, scored, tmp_path: Path) -> None:
     out, records, samples = tmp_path / "score.json", tmp_path / "r.parquet", scored["folder"] / "samples"
     with pytest.raises(ValueError, match=r"run is 'sit-amd', to be scored is 'sit-dmd'; sample again"):
-        score(world.run("sit-dmd"), world.benchmark, samples, out, records)
+        score(world.run("sit-dmd"), world.benchmark, samples, scored["real"], out, records)
     with pytest.raises(ValueError, match="version is 1, to be scored is 2"):
-        score(scored["run"], world.benchmark.model_copy(update={"version": 2}), samples, out, records)
+        score(scored["run"], world.benchmark.model_copy(update={"version": 2}), samples, scored["real"], out, records)
     with pytest.raises(ValueError, match="run_digest"):
-        score(replace(scored["run"], digest="0" * 12), world.benchmark, samples, out, records)
+        score(replace(scored["run"], digest="0" * 12), world.benchmark, samples, scored["real"], out, records)
     assert not out.exists()
 
 
@@ -156,7 +196,7 @@ def test_judge_sees_the_same_in_any_batch(world) -> None:
 
 def test_trace_measures_every_milestone_from_the_start_on(world, scored, tmp_path: Path) -> None:
     run = scored["run"]
-    trace(run, world.benchmark, tmp_path / "trace.json")
+    trace(run, world.benchmark, scored["real"], tmp_path / "trace.json")
     found = json.loads((tmp_path / "trace.json").read_text())
     assert found["iterations"] == [0, 1, 2]
     assert {len(curve) for curve in found["metrics"].values()} == {3}
@@ -169,15 +209,15 @@ def test_trace_measures_every_milestone_from_the_start_on(world, scored, tmp_pat
     assert (found["weights_sha256"][0], found["weights_sha256"][-1]) == (start, student)
 
 
-def test_two_systems_from_one_start_begin_at_one_point(world, tmp_path: Path) -> None:
+def test_two_systems_from_one_start_begin_at_one_point(world, scored, tmp_path: Path) -> None:
     world.finish(world.run("sit-dmdr"), milestones=(2,))
     for system in ("sit-amd", "sit-dmdr"):
-        trace(world.run(system), world.benchmark, tmp_path / f"{system}.json")
+        trace(world.run(system), world.benchmark, scored["real"], tmp_path / f"{system}.json")
     one, other = (json.loads((tmp_path / f"{system}.json").read_text()) for system in ("sit-amd", "sit-dmdr"))
     for key in world.benchmark.metrics:
         assert one["metrics"][key][0] == other["metrics"][key][0]
 
 
-def test_run_without_milestones_has_no_trace(world, tmp_path: Path) -> None:
+def test_run_without_milestones_has_no_trace(world, scored, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sit-dmd/seed0: holds no milestones"):
-        trace(world.run("sit-dmd"), world.benchmark, tmp_path / "trace.json")
+        trace(world.run("sit-dmd"), world.benchmark, scored["real"], tmp_path / "trace.json")

@@ -151,7 +151,7 @@ def test_a_mistake_in_config_is_named_before_anything_runs(checkout, tmp_path):
     assert "did you mean" in said
 
 
-def test_other_keys_than_scale_are_refused_on_the_command_line(checkout):
+def test_other_keys_than_these_two_are_refused_on_the_command_line(checkout):
     done = checkout.call("snakemake", "-n", "--config", "batch=3", check=False)
     assert done.returncode == 1
-    assert "only `scale` may be set here" in done.stdout + done.stderr
+    assert "only `scale` and `checkpoints` may be set here" in done.stdout + done.stderr

@@ -1,4 +1,5 @@
 # What the rules ask of the configuration: paths and digests from amd.config.plan, resources from a scale's footprints.
+import inspect
 import os
 import re
 import shlex
@@ -7,24 +8,26 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from amd.config import plan
+from amd.config import plan, published as records
 from amd.config.load import ABLATION, ConfigError, load
 
 # `python` in a rule is the one that runs Snakemake, whether or not its environment was activated.
 # An own prefix replaces Snakemake's, so its strict mode is said again.
 shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
 
-if unknown_keys := set(config) - {"scale"}:
+if unknown_keys := set(config) - {"scale", "checkpoints"}:
     raise WorkflowError(
-        f"--config {', '.join(sorted(unknown_keys))}: only `scale` may be set here; the rest stands in config/*.yaml, "
-        "where the jobs read it as well"
+        f"--config {', '.join(sorted(unknown_keys))}: only `scale` and `checkpoints` may be set here; the rest stands in "
+        "config/*.yaml, where the jobs read it as well"
     )
 try:
     LIBRARY = load(Path("config"))
     SCALE = LIBRARY.scale(config.get("scale", LIBRARY.choice.scale)).name
+    CHECKPOINTS = records.chosen(LIBRARY, config.get("checkpoints"))
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
+PULLED, TRAINED = records.origins()
 PRETRAINED = [name for name, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier")]
 STUDENTS = [
     name + stage for name, system in LIBRARY.systems.items() if system.kind == "student" for stage in ("", ABLATION)
@@ -34,6 +37,26 @@ STUDENTS = [
 def either(names):
     """A wildcard constraint: one of the names, or nothing at all when there are none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def trained_here(names):
+    """A wildcard constraint of the rules that train, and of the one that tracks what was trained."""
+    return either(names if CHECKPOINTS == "train" else [])
+
+
+def pulled_here(names):
+    """A wildcard constraint of the rule that pulls."""
+    return either(names if CHECKPOINTS == "pull" else [])
+
+
+def scale_apart_from(folders):
+    """A constraint of the wildcard `scale` by which a rule makes none of these checkpoints.
+
+    For Snakemake they are then sources, which no job replaces: the choice is about who makes what is not there. Without
+    it, a changed choice would be a changed rule, hence a reason to train what was pulled, or to pull over what was trained.
+    """
+    listed = "|".join(re.escape(folder.removeprefix("checkpoints/")) for folder in folders)
+    return f"(?!(?:{listed})$)(?:{either(LIBRARY.scales)})" if listed else either(LIBRARY.scales)
 
 
 def goal(name):
@@ -51,24 +74,71 @@ def run_of(wildcards):
     return LIBRARY.run(wildcards.run, wildcards.scale, int(wildcards.seed))
 
 
+def known(function):
+    """The same function with its signature at hand: Snakemake asks for it many times a job, and it is slow to find."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 # --- inputs ------------------------------------------------------------------------------------------------------------
 
 
+@known
 def made_from(wildcards):
-    """Checkpoints that a training reads: start, teacher, reward."""
-    return plan.training_inputs(run_of(wildcards))
+    """Checkpoints that a training reads: start, teacher, reward. The day on which one was pulled says nothing."""
+    return [ancient(path) if path in PULLED else path for path in plan.training_inputs(run_of(wildcards))]
 
 
+def published(wildcards):
+    """The record of what is pulled, refused where it is of another configuration than this one."""
+    try:
+        return ancient(str(records.record_file(records.fitting(run_of(wildcards)).folder)))
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from error
+
+
+def tracked(name):
+    """DVC's records of every checkpoint of a goal."""
+    return [
+        plan.record(SCALE, run.name, run.seed) for run in records.runs(LIBRARY, SCALE, *plan.runnable(LIBRARY, name))
+    ]
+
+
+@known
 def scorers(wildcards):
     """Checkpoints of the judge and the reward, where they are trained here."""
-    return plan.score_inputs(run_of(wildcards), "")[1:]
+    return plan.scorers(run_of(wildcards))
 
 
+def all_scorers(wildcards):
+    """As `scorers`, of a benchmark rather than of a run."""
+    return plan.scorers(plan.judged_run(LIBRARY, wildcards.scale, int(wildcards.seed), wildcards.benchmark))
+
+
+def drawn_by(one_job):
+    """The scales whose samples one job draws per student, or those that share them between several."""
+    return [name for name, scale in LIBRARY.scales.items() if (scale.klass.sample_shards == 1) == one_job]
+
+
+@known
+def shards(wildcards):
+    """The parts of a student's samples."""
+    return plan.shards(run_of(wildcards), wildcards.benchmark)
+
+
+@known
+def compared_with(wildcards):
+    """The folder that says what the real images are like to the judge."""
+    return plan.reference_of(run_of(wildcards), wildcards.benchmark)
+
+
+@known
 def traced(wildcards):
-    """Checkpoints that a trace reads: the milestones, the start they began from, judge and reward."""
-    return plan.trace_inputs(run_of(wildcards))
+    """Checkpoints that a trace measures: the milestones, and the start that they began from."""
+    return plan.traced(run_of(wildcards))
 
 
+@known
 def first_samples(wildcards):
     """The samples of a run that its grid shows: those of its track's first benchmark."""
     track = run_of(wildcards).system.track
@@ -92,6 +162,7 @@ def measurements(wildcards):
 def digest(verb):
     """Digest of everything in config/ that a job's result depends on: a change reruns it, a comment does not."""
 
+    @known
     def digest_of(wildcards):
         return plan.job_digest(
             LIBRARY,
@@ -107,17 +178,26 @@ def digest(verb):
     return digest_of
 
 
+def published_bytes(wildcards):
+    """What DVC calls the bytes that are pulled: other ones are pulled anew, whatever the time of the record."""
+    record = records.read_record(plan.folder(run_of(wildcards)))
+    return record and record.md5
+
+
+@known
 def state_of_run(wildcards):
     """Where a training keeps what it needs to resume: never an output, since outputs are deleted before an attempt."""
     return plan.state(wildcards.scale, wildcards.run, wildcards.seed, run_of(wildcards).digest)
 
 
+@known
 def state_of_problem(wildcards):
     """As `state_of_run`, for all runs of a problem of the plane."""
     key = plan.job_digest(LIBRARY, "plane", wildcards.scale, problem=wildcards.problem)
     return f"state/{wildcards.scale}/plane/{wildcards.problem}-{key}"
 
 
+@known
 def budget(wildcards, resources):
     """Seconds after which a training saves and exits 75: its time limit less two minutes, or half of a short one.
 
@@ -129,6 +209,7 @@ def budget(wildcards, resources):
 def launcher(verb):
     """`python`, or what starts one process per GPU under the rule's footprint. Not a reason to train anew either."""
 
+    @known
     def command(wildcards, resources):
         asked = footprint_of(verb, wildcards.scale)
         if asked.nodes * asked.gpus <= 1:
@@ -194,46 +275,60 @@ def footprint_of(verb, scale):
 def cores(verb):
     """Threads of a rule's jobs."""
 
+    @known
     def threads(wildcards):
         return footprint_of(verb, wildcards.scale).cpus
 
     return threads
 
 
+def measured_together(verb):
+    """The group of a measuring rule whose jobs ask for no GPU at this scale: they are shorter than their start-up.
+
+    The profile says how many go into one submission. Jobs on GPUs are never grouped: a group adds up what its members
+    ask for. They go out as job arrays instead.
+    """
+    return None if footprint_of(verb, SCALE).gpus else "measured"
+
+
 def footprint(verb):
-    """The resources of a verb, as functions of its job's scale and of the attempt: memory grows by half each time.
+    """The resources of a verb, as functions of its job's scale and of the attempt: memory and time grow by half each.
 
     A resource that is None is not asked for. GPUs go by gres, which counts per node; several nodes need an own srun.
+    The profile's `set-resources` replaces any of them for a rule.
     """
 
-    def mem_mb(wildcards, attempt):
-        return footprint_of(verb, wildcards.scale).mem_mb * (attempt + 1) // 2
+    def asked_by(wildcards):
+        return footprint_of(verb, wildcards.scale)
 
-    def runtime(wildcards):
-        return footprint_of(verb, wildcards.scale).runtime_min
+    def mem_mb(wildcards, attempt):
+        return asked_by(wildcards).mem_mb * (attempt + 1) // 2
+
+    def runtime(wildcards, attempt):
+        return asked_by(wildcards).runtime_min * (attempt + 1) // 2
 
     def gres(wildcards):
-        asked = footprint_of(verb, wildcards.scale)
+        asked = asked_by(wildcards)
         return ":".join(["gpu", *filter(None, [asked.gpu_model]), str(asked.gpus)]) if asked.gpus else None
 
     def nodes(wildcards):
-        return footprint_of(verb, wildcards.scale).nodes
+        # A job of one task is on one node anyway; said for GPUs, left out elsewhere so that a group does not add it up.
+        asked = asked_by(wildcards)
+        return asked.nodes if asked.gpus or asked.nodes > 1 else None
 
     def mpi(wildcards):
-        return "srun" if nodes(wildcards) > 1 else None
+        return "srun" if asked_by(wildcards).nodes > 1 else None
 
     def tasks(wildcards):
-        return nodes(wildcards) if nodes(wildcards) > 1 else None
+        return asked_by(wildcards).nodes if asked_by(wildcards).nodes > 1 else None
 
     def tasks_per_gpu(wildcards):
-        return 0 if nodes(wildcards) > 1 else None
+        return 0 if asked_by(wildcards).nodes > 1 else None
 
-    return dict(
-        mem_mb=mem_mb,
-        runtime=runtime,
-        gres=gres,
-        nodes=nodes,
-        mpi=mpi,
-        tasks=tasks,
-        tasks_per_gpu=tasks_per_gpu,
-    )
+    # What no scale asks for is not declared: Snakemake would call each function several times a job to hear None.
+    every = [footprint_of(verb, scale) for scale in LIBRARY.scales]
+    declared = [mem_mb, runtime]
+    declared += [gres] if any(each.gpus for each in every) else []
+    declared += [nodes] if any(each.gpus or each.nodes > 1 for each in every) else []
+    declared += [mpi, tasks, tasks_per_gpu] if any(each.nodes > 1 for each in every) else []
+    return {function.__name__: known(function) for function in declared}

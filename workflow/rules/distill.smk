@@ -6,7 +6,8 @@ rule distill:
     log:
         log_of("distill"),
     wildcard_constraints:
-        run=either(STUDENTS),
+        scale=scale_apart_from(PULLED),
+        run=trained_here(STUDENTS),
     threads: cores("distill")
     resources:
         **footprint("distill"),

@@ -4,7 +4,8 @@ rule pretrain:
     log:
         log_of("pretrain"),
     wildcard_constraints:
-        run=either(PRETRAINED),
+        scale=scale_apart_from(PULLED),
+        run=trained_here(PRETRAINED),
     priority: 1
     threads: cores("pretrain")
     resources:

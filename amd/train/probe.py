@@ -1,0 +1,152 @@
+"""What the jobs of `amd doctor --cluster` do: look around on a node, meet the other ranks, and write what they found.
+
+`python -m amd.train.probe CHECK ...` inside a job; workflow/selftest.smk calls it. Each check leaves one JSON file, or
+exits non-zero and says why in its log.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from amd.train.artifact import artifact_sha, read_artifact, read_meta, write_artifact, write_json
+from amd.train.devices import leave, ranks
+
+PATIENCE_S = 240.0  # until a requeued job is signalled
+VALUES = 2**20  # float32 in the checkpoint: 4 MiB
+
+
+def node() -> str:
+    """This node as Slurm calls it; the host's name outside Slurm's own steps."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def visible() -> list[str]:
+    """The devices that the scheduler gave this process."""
+    return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+
+
+def devices(asked: int, out: Path) -> None:
+    """Which GPUs this job sees: by its environment, and by torch."""
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [torch.cuda.get_device_properties(i).name for i in range(seen)]
+    began = time.time()
+    time.sleep(2.0)  # so that two of these jobs meet
+    write_json(
+        out,
+        {
+            "node": node(),
+            "job": job(),
+            "asked": asked,
+            "visible": visible(),
+            "torch": names,
+            "driver": Path("/proc/driver/nvidia/version").is_file(),
+            "began": began,
+            "ended": time.time(),
+        },
+    )
+
+
+def meet(out: Path) -> None:
+    """Every rank adds its number to a sum over all, which nobody knows who has not heard from everyone."""
+    began = time.monotonic()
+    here = ranks()
+    total = torch.tensor([float(here.rank)], device=here.device)
+    if here.world > 1:
+        torch.distributed.all_reduce(total)
+    said = here.collect((here.rank, node(), str(here.device), visible()))
+    if here.main:
+        write_json(
+            out,
+            {
+                "world": here.world,
+                "sum": float(total),
+                "ranks": [{"rank": r, "node": n, "device": d, "visible": v} for r, n, d, v in said],
+                "backend": torch.distributed.get_backend() if here.world > 1 else None,
+                "seconds": time.monotonic() - began,
+                "job": job(),
+            },
+        )
+    here.wait()
+    leave()
+
+
+def write(folder: Path, out: Path) -> None:
+    """A checkpoint as trainings write them: weights, sha256, renamed into place."""
+    began = time.monotonic()
+    write_artifact(folder, {"weights": {"w": torch.arange(VALUES, dtype=torch.float32)}}, {"kind": "weights"})
+    write_json(out, {"node": node(), "job": job(), "seconds": time.monotonic() - began, "sha256": artifact_sha(folder)})
+
+
+def read(folder: Path, out: Path) -> None:
+    """The same checkpoint from here, its sha256 verified."""
+    began = time.monotonic()
+    weights = read_artifact(folder, "weights")["w"]
+    assert torch.equal(weights, torch.arange(VALUES, dtype=torch.float32)), f"{folder} holds other numbers"
+    files = read_meta(folder)["files"]
+    write_json(out, {"node": node(), "job": job(), "seconds": time.monotonic() - began, "files": files})
+
+
+def requeue(state: Path, out: Path) -> None:
+    """Have this very job requeued, note whether SIGTERM came first, and report that after the restart."""
+    state.mkdir(parents=True, exist_ok=True)
+    begun, told = state / "begun.json", state / "signal.json"
+    if begun.is_file():
+        first = json.loads(begun.read_text())
+        heard = json.loads(told.read_text()) if told.is_file() else None
+        content = {"job": job(), "same_job": first["job"] == job(), "heard": heard, "away_s": time.time() - first["at"]}
+        for file in (begun, told):
+            file.unlink(missing_ok=True)
+        write_json(out, content)
+        return
+    write_json(begun, {"job": job(), "node": node(), "at": time.time()})
+    asked = time.time()
+
+    def note(number: int, frame: object) -> None:
+        write_json(told, {"signal": signal.Signals(number).name, "after_s": time.time() - asked})
+        raise SystemExit(75)
+
+    signal.signal(signal.SIGTERM, note)
+    done = subprocess.run(["scontrol", "requeue", job()], capture_output=True, text=True)
+    if done.returncode:
+        begun.unlink()
+        raise SystemExit(f"scontrol requeue {job()}: {done.stderr.strip()}")
+    time.sleep(PATIENCE_S)
+    raise SystemExit(f"asked for a requeue {PATIENCE_S:.0f} s ago, and nothing came")
+
+
+def job() -> str:
+    """This Slurm job's id; "none" outside one."""
+    return os.environ.get("SLURM_JOB_ID", "none")
+
+
+def main() -> None:
+    """One check."""
+    root = argparse.ArgumentParser(prog="amd.train.probe", description=__doc__)
+    root.add_argument("check", choices=("devices", "ranks", "write", "read", "requeue"))
+    root.add_argument("--asked", type=int, default=0, help="GPUs that the job asked for")
+    root.add_argument("--folder", type=Path, help="the checkpoint")
+    root.add_argument("--state", type=Path, help="what outlives a restart")
+    root.add_argument("--out", type=Path, required=True)
+    asked = root.parse_args()
+    if asked.check == "devices":
+        devices(asked.asked, asked.out)
+    elif asked.check == "ranks":
+        meet(asked.out)
+    elif asked.check == "write":
+        write(asked.folder, asked.out)
+    elif asked.check == "read":
+        read(asked.folder, asked.out)
+    else:
+        requeue(asked.state, asked.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

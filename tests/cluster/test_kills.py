@@ -1,0 +1,129 @@
+"""The kill matrix: whatever ends a training, the same command ends in the same student and repeats little.
+
+Four students train side by side and are ended in four ways; a fifth loses its Snakemake. What they would have been is
+made beside, without Slurm and without an interruption.
+"""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from lab import KILLS, Site, Slurm, ask, until
+from training import Kill, Watched, same_student
+
+ITERATIONS = 200
+SAVE_EVERY_S = 2.0
+SLACK_S = 3.0  # an iteration and a save, on two busy cores
+VICTIMS = {  # how it ends -> which student
+    "scancel": ("sit-amd", 0),
+    "time limit": ("sit-dmd", 0),
+    "scontrol requeue": ("sit-amd", 1),
+    "kill -9": ("sit-dmd", 1),
+}
+ORPHAN, LONG = ("sit-naive", 0), 800  # long enough for a successor to come
+
+
+def longer(site: Site, iterations: int) -> None:
+    """Trainings of ten seconds and more, with a state every two seconds."""
+    site.smoke("finetune: 2", f"finetune: {iterations}")
+    site.smoke("distill: {", f"distill: {{save_every_s: {SAVE_EVERY_S}, ")
+
+
+def note(event: str, kill: Kill, resumed: int, attempts: int, same: bool) -> None:
+    """A row of the matrix."""
+    newest = f"{kill.state} ({kill.age_s:.1f} s old)"
+    lost = f"{max(0, kill.reached - resumed)} iterations"
+    KILLS.append((event, str(kill.reached), newest, str(resumed), lost, str(attempts), "same" if same else "OTHER"))
+
+
+def end(event: str, watched: Watched, job: int) -> None:
+    """Do it."""
+    if event == "scancel":
+        ask("scancel", str(job))
+    elif event == "time limit":
+        ask("scontrol", "update", f"JobId={job}", "EndTime=now")
+    elif event == "scontrol requeue":
+        ask("scontrol", "requeue", str(job))
+    else:
+        os.kill(int(watched.holder()["pid"]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def killed(slurm: Slurm, own_site: Site) -> tuple[Site, dict[str, Kill]]:
+    """Four trainings in one workflow, each ended at a third of its way; the workflow then goes on by itself."""
+    site = own_site
+    longer(site, ITERATIONS)
+    watched = {event: Watched(site, *victim) for event, victim in VICTIMS.items()}
+    workflow = site.start(*(each.out for each in watched.values()))
+    kills: dict[str, Kill] = {}
+    deadline = time.monotonic() + 300
+    while len(kills) < len(watched) and time.monotonic() < deadline and workflow.poll() is None:
+        for event, each in watched.items():
+            if event not in kills and each.newest() >= ITERATIONS / 6 and each.holder():
+                job = slurm.jobs_of(site.folder, "distill", each.run, each.seed, "RUNNING")[-1]
+                kills[event] = each.snapshot(job)
+                end(event, each, job)
+        time.sleep(0.1)
+    said = workflow.communicate(timeout=600)[0]
+    assert workflow.returncode == 0, said[-6000:]
+    assert set(kills) == set(VICTIMS), f"only {set(kills)} were caught in time:\n{said[-3000:]}"
+    return site, kills
+
+
+@pytest.mark.parametrize("event", VICTIMS)
+def test_a_training_that_is_ended_goes_on_and_ends_in_the_same_student(
+    killed: tuple[Site, dict[str, Kill]], slurm: Slurm, event: str
+) -> None:
+    site, kills = killed
+    kill, each = kills[event], Watched(site, *VICTIMS[event])
+    resumed = each.resumed()
+    same = same_student(site, each.run, each.seed)
+    attempts = len(slurm.jobs_of(site.folder, "distill", each.run, each.seed))
+    note(event, kill, resumed, attempts, same)
+    assert same
+    assert 0 < kill.state <= resumed < ITERATIONS  # it was ended halfway, and did not begin anew
+    if event == "kill -9":
+        assert kill.age_s < SAVE_EVERY_S + SLACK_S  # so no more than that was lost
+    else:
+        assert resumed >= kill.reached  # SIGTERM came first: everything was saved
+    assert attempts == (1 if event == "scontrol requeue" else 2)  # a requeued job keeps its id
+
+
+def test_the_orphan_of_a_killed_snakemake_never_trains_beside_its_successor(slurm: Slurm, site: Site) -> None:
+    longer(site, LONG)
+    each = Watched(site, *ORPHAN)
+    workflow = site.start(each.out)
+    until(lambda: each.newest() >= LONG / 20 and each.holder(), 180, "a training to get going")
+    os.killpg(workflow.pid, signal.SIGKILL)
+    workflow.wait()
+    (orphan,) = slurm.jobs_of(site.folder, "distill", each.run, each.seed, "RUNNING")
+    kill, holder = each.snapshot(orphan), each.holder()
+    refused = site.snakemake(each.out, check=False)
+    assert "--unlock" in refused  # Snakemake says so itself, and README repeats it
+    site.snakemake("--unlock", each.out)
+    successors = site.start(each.out)
+    lost: set[int] = set()  # who held the lease while both jobs ran
+    together = 0
+    while successors.poll() is None:
+        jobs = slurm.jobs_of(site.folder, "distill", each.run, each.seed, "RUNNING")
+        if len(jobs) == 2 and (now := each.holder()):
+            together += 1
+            lost.add(now["pid"])
+        time.sleep(0.2)
+    said = successors.communicate()[0]
+    assert successors.returncode == 0, said[-6000:]
+    assert together > 0, "the orphan was gone before its successor came: nothing was tried"
+    assert holder["pid"] in lost
+    log = each.log.read_text()
+    assert "is training here; waiting" in log
+    steps = [json.loads(line)["step"] for line in (each.state / "journal.jsonl").read_text().splitlines()]
+    assert steps == sorted(set(steps))  # two writers would repeat some
+    assert steps[-1] == LONG
+    assert "finished already" in log or "from iteration" in log
+    resumed = LONG if "finished already" in log else each.resumed()
+    same = same_student(site, *ORPHAN)
+    note("kill -9 of snakemake", kill, resumed, 2, same)
+    assert same
+    assert resumed == LONG  # the orphan did all of the work, its successor none

@@ -1,0 +1,75 @@
+"""A training that runs somewhere in the cluster, as its files show it."""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import SCALE, Site
+
+from amd.config.load import load
+
+
+@dataclass
+class Kill:
+    """What stood there when a training was ended."""
+
+    job: int
+    state: int  # iterations of the newest state
+    age_s: float  # of that state
+    reached: int  # last iteration in the journal
+
+
+class Watched:
+    """A student's training, from outside."""
+
+    def __init__(self, site: Site, run: str, seed: int) -> None:
+        self.site, self.run, self.seed = site, run, seed
+        digest = load(site.folder / "config").run(run, SCALE, seed).digest
+        self.state = site.folder / f"state/{SCALE}/{run}/seed{seed}-{digest}"
+        self.out = f"checkpoints/{SCALE}/{run}/seed{seed}"
+        self.log = site.folder / f"results/{SCALE}/{run}/seed{seed}/logs/distill.log"
+
+    def newest(self) -> int:
+        """Iterations of the newest state; 0 without one."""
+        return max((int(f.name[5:]) for f in self.state.glob("step-*") if f.name[5:].isdigit()), default=0)
+
+    def reached(self) -> int:
+        """The last iteration that the journal has."""
+        journal = self.state / "journal.jsonl"
+        lines = journal.read_text().splitlines() if journal.is_file() else []
+        return json.loads(lines[-1])["step"] if lines and lines[-1].endswith("}") else 0
+
+    def holder(self) -> dict:
+        """Who holds the lease."""
+        try:
+            return json.loads((self.state / "lease").read_text() or "{}")
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    def resumed(self) -> int:
+        """Where the last attempt began, by its log."""
+        found = re.findall(r"from iteration (\d+) to", self.log.read_text())
+        assert found, f"{self.log} does not say where it began:\n{self.log.read_text()}"
+        return int(found[-1])
+
+    def snapshot(self, job: int) -> Kill:
+        """What stands there now."""
+        newest = self.newest()
+        folder = self.state / f"step-{newest:06d}"
+        age = time.time() - folder.stat().st_mtime if folder.is_dir() else float("inf")
+        return Kill(job, newest, age, self.reached())
+
+
+def uninterrupted(site: Site, run: str, seed: int) -> Path:
+    """The student when nothing happens, made by the same verb, typed, on this machine: its folder."""
+    out, state = f"beside/{run}-{seed}", f"beside/state-{run}-{seed}"
+    site.amd(*f"distill --scale {SCALE} --system {run} --seed {seed} --out {out} --state {state}".split())
+    return site.folder / out
+
+
+def same_student(site: Site, run: str, seed: int) -> bool:
+    """Whether the student that the workflow made is, bit for bit, the one that nothing interrupted."""
+    beside = uninterrupted(site, run, seed)
+    return site.sha(run, seed) == site.meta(str(beside.relative_to(site.folder)))["files"]["student.safetensors"]
