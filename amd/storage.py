@@ -42,6 +42,7 @@ class StoreError(ConfigError):
 LOCK = Path(".dvc/tmp/amd.lock")
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 SECRET_KEYS = ("access_key", "secret", "token", "password", "key_id", "account_key", "connection_string", "sas")
+BUSY = ("Unable to acquire lock", "it is being blocked by")  # DVC's two ways to say that another one is at work
 PATIENCE_S = 600.0  # how long a `dvc` typed by hand at the same time is waited for
 
 
@@ -75,7 +76,7 @@ def dvc(*arguments: str, patience_s: float = PATIENCE_S) -> str:
         said = masked(done.stdout + done.stderr, secrets())
         if done.returncode == 0:
             return said
-        if "Unable to acquire lock" not in said or time.monotonic() > deadline:
+        if not any(busy in said for busy in BUSY) or time.monotonic() > deadline:
             raise StoreError(f"`dvc {' '.join(arguments)}` exited {done.returncode}:\n{said.strip()}")
         time.sleep(1.0)  # somebody typed a dvc command beside us
 

@@ -27,6 +27,7 @@ from amd.distill.noise import Noise
 from amd.distill.step import Batch, step
 from amd.distill.types import Cast, Condition, Conditioning
 from amd.rewards.classifier import Classifier, ClassifierReward
+from amd.train.threads import threads
 
 S, K_SHARP, RATIO = 0.5, 1.0, 5
 
@@ -178,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds; medians over them (default 7)")
     rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
+    threads()
     print(f"torch {torch.__version__}, one thread, {rounds} rounds; same method: weights differ by {agreement():.1e} "
           "of what one iteration moves them")  # fmt: skip
     settings = {"float32": Setting("float32"), "bfloat16": Setting("bfloat16")}

@@ -6,7 +6,8 @@ set -euo pipefail
 nodes=$1 per_node=$(($2 > 0 ? $2 : 1)) cpus=$3
 gres=${2/#0/}
 shift 3
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cpus / per_node > 0 ? cpus / per_node : 1))}
+# Snakemake says the job's cores here; with as many threads in every process they would wait for each other.
+export OMP_NUM_THREADS=$((cpus / per_node > 0 ? cpus / per_node : 1))
 port=$((20000 + ${SLURM_JOB_ID:-$$} % 20000))
 if [ "$nodes" -eq 1 ]; then
     exec python -m torch.distributed.run --nnodes=1 --nproc-per-node="$per_node" \

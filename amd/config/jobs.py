@@ -7,7 +7,20 @@ from amd.config import plan
 from amd.config.load import Library, Run
 from amd.config.schema import Footprint
 
-ORDER = ("pretrain", "distill", "reference", "shard", "sample", "score", "trace", "grid", "plane", "figure", "table")
+ORDER = (
+    "pretrain",
+    "distill",
+    "reference",
+    "shard",
+    "gather",
+    "sample",
+    "score",
+    "trace",
+    "grid",
+    "plane",
+    "figure",
+    "table",
+)
 
 
 @dataclass(frozen=True)
@@ -18,7 +31,7 @@ class Job:
     output: str
     digest: str
     run: Run | None = None  # a reference has one that its judge judges; planes, tables and figures none
-    benchmark: str | None = None  # reference, shard, sample, score, trace
+    benchmark: str | None = None  # reference, shard, gather, sample, score, trace
     name: str | None = None  # problem of a plane, name of a table or figure
 
     @property
@@ -43,9 +56,10 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
     def sample(run: Run, benchmark: str) -> None:
         train(run)
         for shard in plan.shards(run, benchmark):
-            add(Job("shard", shard, key("sample", run, benchmark), run, benchmark))
+            add(Job("shard", shard, key("shard", run, benchmark), run, benchmark))
         output = plan.samples(scale, run.name, run.seed, benchmark)
-        add(Job("sample", output, key("sample", run, benchmark), run, benchmark))
+        rule = "gather" if plan.shards(run, benchmark) else "sample"
+        add(Job(rule, output, key(rule, run, benchmark), run, benchmark))
 
     def measure(rule: str, run: Run, benchmark: str) -> None:
         for scorer in (run.judge, run.reward):

@@ -308,9 +308,9 @@ def job_digest(
 ) -> str:
     """Digest of what a job's result depends on, as a rule's parameter: a change reruns it and all that follows.
 
-    rule: pretrain, distill (system, seed), reference (seed, benchmark), sample, score, trace (system, seed, benchmark),
-    grid, plane (problem), table, figure (name). `system` may be a run's name. The files themselves are the rule's
-    inputs; this covers what is no file.
+    rule, and what it needs: pretrain, distill, grid (system, seed); reference (seed, benchmark); shard, gather, sample,
+    score, trace (system, seed, benchmark); plane (problem); table, figure (name). `system` may be a run's name. The
+    files themselves are the rule's inputs; this covers what is no file.
     """
     if rule == "plane":
         mixture = library.problems[_given(problem, rule, "problem")]
@@ -330,7 +330,7 @@ def job_digest(
     sizes = run.scale.klass
     count = sizes.trace_samples if rule == "trace" else sizes.samples
     drawn = digests.sample_digest(run.digest, run.system, run.scale, run.domain, entry, count)
-    if rule == "sample":
+    if rule in ("shard", "gather", "sample"):
         return drawn
     if rule in ("score", "trace"):
         return digests.digest([rule, _judged(drawn, run, entry)])
@@ -338,18 +338,8 @@ def job_digest(
 
 
 RULES = (
-    "pretrain",
-    "distill",
-    "reference",
-    "sample",
-    "score",
-    "trace",
-    "grid",
-    "plane",
-    "table",
-    "figure",
-    "track",
-    "pull",
+    *("pretrain", "distill", "track", "pull", "reference", "shard", "gather", "sample"),
+    *("score", "trace", "grid", "plane", "table", "figure"),
 )
 
 

@@ -150,7 +150,7 @@ def needed(library: Library, scale: str, tables: Iterable[str], figures: Iterabl
             continue
         if job.rule == "trace":
             found += [*plan.traced(job.run), *plan.scorers(job.run)]
-        elif job.rule == "sample":
+        elif job.rule in ("sample", "shard"):
             found.append(plan.folder(job.run))
         elif job.rule == "score":
             found += [plan.folder(job.run), *plan.scorers(job.run)]

@@ -20,23 +20,20 @@ from torch import Tensor
 from amd.backbones.base import Backbone, backbone
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.published import ways_out
 from amd.config.schema import Benchmark
 from amd.distill.methods import row
 from amd.distill.noise import generator
 from amd.distill.types import Cast, Conditioning
 from amd.measure.judge import to_uint8
 from amd.train.artifact import (
-    Refused,
     artifact_sha,
     created,
     git_sha,
-    read_artifact,
-    read_meta,
     sha256,
     versions,
     write_json,
 )
+from amd.train.finished import weights
 from amd.train.ode import euler
 from amd.train.progress import Progress
 from amd.train.reward import build_decoder
@@ -138,17 +135,6 @@ def device() -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
-    """`{name}.safetensors` (by default what the run is for) of a finished run, checked to be this very run's."""
-    folder = Path(plan.folder(run))
-    found = read_meta(folder).get("digest")
-    if found != run.digest:
-        raise Refused(
-            f"{folder}: made with digest {found}, and the configuration now means {run.digest}. {ways_out(folder)}"
-        )
-    return read_artifact(folder, name or run.system.kind)
 
 
 def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor]) -> Sampler:

@@ -12,9 +12,10 @@ from amd.config.schema import Benchmark
 from amd.measure.judge import build_judge
 from amd.measure.metrics import Evidence, measure, rewards, wanted
 from amd.measure.reference import read_reference
-from amd.measure.sample import build_sampler, device, draw, weights
+from amd.measure.sample import build_sampler, device, draw
 from amd.measure.score import identity
 from amd.train.artifact import artifact_sha, read_meta, write_json
+from amd.train.finished import weights
 from amd.train.reward import build_reward
 from amd.train.threads import threads
 

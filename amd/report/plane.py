@@ -6,6 +6,8 @@ Which layout a figure of kind `plane` has is said by its options: `snapshots: n`
 """
 
 import json
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from amd.report.style import banner_lines, look, panels, save, write_json, write
 GOOD, BAD, AWAY = "#0072b2", "#d55e00", "#8c8c8c"  # on a mode that the reward likes, on one it does not, off all modes
 INK = ListedColormap([[0.3, 0.3, 0.3, a] for a in np.linspace(0, 0.75, 64)])  # density as ink on white
 SIDE_IN = 1.95  # of a panel
+WIDE = 6  # students beside one another
 SHOWN = 2000  # points of a scatter
 
 Drawn = tuple[list[str], dict[str, Any]]
@@ -165,21 +168,28 @@ def contestants(entry: Figure, found: Found) -> dict[str, str]:
 
 
 def shaping(entry: Figure, found: Sequence[Found], png: Path, banner: Sequence[str]) -> Drawn:
-    """Figure 7: a row per problem: teacher, reward, students of the first seed at the end of training."""
-    columns = 2 + max(len(contestants(entry, each)) for each in found)
-    figure, axes = panels(len(found), columns, SIDE_IN * columns + 0.3, (SIDE_IN + 0.45) * len(found) + 0.2)
-    for row, each in enumerate(found):
-        line = axes[row * columns : (row + 1) * columns]
-        bare(line[0], each, "Teacher")
-        teacher(line[0], each)
-        line[0].set_ylabel(each.content["title"], fontsize=9, fontweight="bold")
-        bare(line[1], each, "Reward")
-        reward(line[1], each)
-        for ax, (title, system) in zip(line[2:], contestants(entry, each).items(), strict=False):
+    """Figure 7: per problem teacher, reward, students of the first seed at the end of training, `WIDE` to a line."""
+    shown = [list(contestants(entry, each).items()) for each in found]
+    columns = 2 + min(WIDE, max(map(len, shown)))
+    lines = [max(1, math.ceil(len(systems) / (columns - 2))) for systems in shown]
+    figure, axes = panels(sum(lines), columns, SIDE_IN * columns + 0.3, (SIDE_IN + 0.45) * sum(lines) + 0.2)
+    free = iter(axes)
+    for each, systems, count in zip(found, shown, lines, strict=True):
+        grid = [[next(free) for _ in range(columns)] for _ in range(count)]
+        first = grid[0]
+        bare(first[0], each, "Teacher")
+        teacher(first[0], each)
+        first[0].set_ylabel(textwrap.fill(each.content["title"], 26), fontsize=9, fontweight="bold")
+        bare(first[1], each, "Reward")
+        reward(first[1], each)
+        places = [ax for line in grid for ax in line[2:]]
+        for ax, (title, system) in zip(places, systems, strict=False):
             runs = each.runs(system)
             bare(ax, each, title)
             student(ax, each, each.points(runs[0], -1))
             note(ax, words.short(runs))
+        for ax in [*places[len(systems) :], *(ax for line in grid[1:] for ax in line[:2])]:
+            ax.axis("off")
     save(figure, png, banner)
     said = [words.legend(found[0].content), *words.tables(entry, [f.content for f in found])]
     return said, words.numbers([f.content for f in found])

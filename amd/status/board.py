@@ -103,8 +103,9 @@ def board(
         if each.state == "running":
             each.progress = progress(root / log_of(each.job), _journal(each.job, root), each.job, each.last)
             times = took[each.job.rule]
-            if each.progress.left_s is None and each.last and times:
-                each.progress.left_s = max(statistics.median(times) - each.last.seconds, 0.0)
+            usual = statistics.median(times) - each.last.seconds if each.last and times else 0.0
+            if each.progress.left_s is None and usual > 0:  # beyond its usual time nobody can tell
+                each.progress.left_s = usual
     more = Counter(entry.rule for entry in queue or () if entry.waits and entry.comment not in comments) + again
     return Board(scale, list(seen.values()), dict(took), +more)
 
@@ -177,7 +178,8 @@ def inputs(library: Library, job: Job) -> list[str]:
     run, benchmark = job.run, job.benchmark or plan.grid_benchmark(library, job.run.system.track)
     return {
         "shard": lambda: [plan.folder(run)],
-        "sample": lambda: plan.shards(run, benchmark) or [plan.folder(run)],
+        "sample": lambda: [plan.folder(run)],
+        "gather": lambda: plan.shards(run, benchmark),
         "score": lambda: plan.score_inputs(run, benchmark),
         "trace": lambda: plan.trace_inputs(run, benchmark),
         "reference": lambda: plan.scorers(run),
@@ -229,7 +231,13 @@ def state_of(job: Job) -> str | None:
     return plan.state(job.run.scale.name, job.run.name, job.run.seed, job.run.digest)
 
 
-SAYS = {"pretrain": "meta.json", "distill": "meta.json", "sample": "manifest.json", "plane": "measurements.json"}
+SAYS = {
+    "pretrain": "meta.json",
+    "distill": "meta.json",
+    "sample": "manifest.json",
+    "gather": "manifest.json",
+    "plane": "measurements.json",
+}
 
 
 def meta(job: Job, root: Path = Path()) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def progress(log: Path, journal: Path | None, job: Job, attempt: Attempt | None)
                 left = (total - step) * each if left is None or journal.stat().st_mtime > _mtime(log) else left
             values = [f"{key} {value:.3g}" for key, value in line.items() if _worth_saying(key, value)]
             return Progress(f"{words}: {', '.join(values[:SHOWN])}" if values else words, left)
+    if attempt is not None and f", process {attempt.pid}, " in last:
+        last = ""  # its own first line, which the attempt has told already
     return Progress(STAMP.sub("", last), left)
 
 

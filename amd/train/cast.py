@@ -24,15 +24,15 @@ from amd.backbones.base import Backbone, backbone, fill
 from amd.backbones.critic import Critic
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.published import ways_out
 from amd.data.labels import labels
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
 from amd.distill.step import Batch
 from amd.distill.types import Cast, Condition, Conditioning
 from amd.distill.types import Noise as Draws
-from amd.train.artifact import Refused, artifact_sha, read_artifact, read_meta
+from amd.train.artifact import artifact_sha
 from amd.train.devices import Ranks, alone
+from amd.train.finished import weights
 from amd.train.pairs import Pairs, make
 from amd.train.reward import build_decoder, build_encoder, build_reward
 from amd.train.stop import Stop
@@ -113,17 +113,6 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
         role: AdamW(group, lr[role], BETAS, weight_decay=DECAY[role], fused=True) for role, group in groups.items()
     }
     return Company(cast, modules, optimisers)
-
-
-def weights(run: Run, name: str | None = None) -> dict[str, Tensor]:
-    """`{name}.safetensors` (by default what the run is for) of a finished run, checked to be this very run's."""
-    folder = Path(plan.folder(run))
-    found = read_meta(folder).get("digest")
-    if found != run.digest:
-        raise Refused(
-            f"{folder}: made with digest {found}, the configuration now means {run.digest}. {ways_out(folder)}"
-        )
-    return read_artifact(folder, name or run.system.kind)
 
 
 def network(run: Run, tensors: dict[str, Tensor], device: torch.device) -> Backbone:

@@ -113,10 +113,12 @@ def _measure(job: Job, devices: int) -> tuple[float, float]:
     draw = own.forward + pixels.forward
     if run.system.kind == "teacher":
         draw = sizes.teacher_steps * (2 if run.system.cfg_weight != 1 else 1) * own.forward + pixels.forward
-    draws = job.rule in ("shard", "trace") or (job.rule == "sample" and sizes.sample_shards == 1)  # or puts together
+    if job.rule == "gather":
+        return 0.0, 3.0 * sizes.samples * run.domain.pixels[0] * run.domain.pixels[1] ** 2  # bytes: parts, and whole
+    draws = job.rule in ("shard", "sample", "trace")
     flops = {
         "shard": sizes.samples * draw / sizes.sample_shards,
-        "sample": sizes.samples * draw * draws,
+        "sample": sizes.samples * draw,
         "score": sizes.samples * scorers.forward,
         "reference": sizes.samples * scorers.forward,  # at most: real images are fewer
         "trace": sizes.milestones * sizes.trace_samples * (draw + scorers.forward),

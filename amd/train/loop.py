@@ -20,6 +20,7 @@ from amd.train.cast import build_batch, build_cast, made_from, method_of
 from amd.train.checkpoint import Session
 from amd.train.devices import Ranks, leave, ranks, threads
 from amd.train.journal import Journal
+from amd.train.kept import NAME, keep, put_back
 from amd.train.lease import Lease
 from amd.train.optimise import NonFinite, Optimise, learning_rate
 from amd.train.progress import Progress
@@ -51,7 +52,7 @@ def distill(run: Run, out: Path, state: Path, budget_s: float | None = None, *, 
         if lease is not None:
             stack.enter_context(lease)
         world.wait()
-        if world.most(int(world.main and _finished(run, out))):
+        if world.most(int(world.main and (_finished(run, out) or _put_back(run, state, out)))):
             return
         training = Training(run, out, state, world, stop, lease)
         training.run_to_the_end(save_every_s)
@@ -197,6 +198,7 @@ class Training:
             "made_from": made_from(run),
         }
         write_artifact(self.out, tensors, meta, expected=self.kept)
+        keep(self.out, self.state)
         self.session.clear()
         for folder in ("milestones", "pairs"):
             shutil.rmtree(self.state / folder, ignore_errors=True)
@@ -244,15 +246,25 @@ def _mean(values: list[float]) -> float:
 
 def _finished(run: Run, out: Path) -> bool:
     """Whether an earlier attempt, or an orphan of one, finished this very run."""
+    there = _is(run, out)
+    if there:
+        print(f"{out}: finished already (digest {run.digest}); delete it and its state to train it anew", flush=True)
+    return there
+
+
+def _put_back(run: Run, state: Path, out: Path) -> bool:
+    """Whether it was finished, was deleted after that, and is there again."""
+    there = _is(run, state / NAME) and put_back(state, out)
+    if there:
+        print(f"{out}: finished before and put back (digest {run.digest}); delete {state} to train it anew", flush=True)
+    return there
+
+
+def _is(run: Run, folder: Path) -> bool:
+    """Whether a folder holds the finished artefact of this run."""
     try:
-        meta = read_meta(out)
+        meta = read_meta(folder)
     except (FileNotFoundError, ValueError):
         return False
-    there = (meta.get("digest"), meta.get("seed"), meta.get("iterations")) == (
-        run.digest,
-        run.seed,
-        run.stage_iterations,
-    )
-    if there:
-        print(f"{out}: finished already (digest {run.digest}); delete the folder to train it anew", flush=True)
-    return there
+    found = (meta.get("digest"), meta.get("seed"), meta.get("iterations"))
+    return found == (run.digest, run.seed, run.stage_iterations)

@@ -1,18 +1,15 @@
 """A run's reward, and the ways between its latents and pixels: from checkpoints and assets to callables."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from amd.config import plan
 from amd.config.load import Run
-from amd.config.published import ways_out
 from amd.data.assets import locate
 from amd.rewards.base import Material, Reward, reward
-from amd.train.artifact import Refused, read_artifact, read_meta
+from amd.train.finished import weights
 
 if TYPE_CHECKING:
     from amd.backbones.autoencoder import LatentAutoencoder
@@ -30,20 +27,12 @@ def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
         classes=run.domain.classes,
         channels=run.domain.pixels[0],
         architecture=trained.system.architecture if trained else None,
-        weights=_weights(trained) if trained else None,
+        weights=weights(trained) if trained else None,
         files=[locate(asset, run.mirror) for asset in scorer.assets],
     )
     built = reward(scorer.name, material)
     assert isinstance(built, torch.nn.Module)
     return built.to(device)
-
-
-def _weights(classifier: Run) -> dict[str, Tensor]:
-    folder = Path(plan.folder(classifier))
-    found = read_meta(folder).get("digest")
-    if found != classifier.digest:
-        raise Refused(f"{folder}: made with digest {found}, config/ now means {classifier.digest}. {ways_out(folder)}")
-    return read_artifact(folder, "classifier")
 
 
 def build_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:

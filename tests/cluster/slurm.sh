@@ -32,7 +32,7 @@ within() {  # within SECONDS COMMAND...: until it succeeds
 }
 names() { seq -f 'n%02g' "$nodes"; }
 
-check_and_install() {
+check() {
     [ "$(id -u)" = 0 ] || cannot "slurmd starts jobs as other users and mknod makes the GPUs, so it wants root"
     command -v apt-get >/dev/null || cannot "its packages come from Debian (apt-get is missing)"
     for file in slurm.conf gres.conf; do
@@ -40,6 +40,9 @@ check_and_install() {
             cannot "/etc/slurm/$file belongs to another cluster"
         fi
     done
+}
+
+install() {
     local wanted=(slurmctld slurmd slurm-client munge) missing=()
     [ "$accounting" = 0 ] || wanted+=(slurmdbd mariadb-server)
     for package in "${wanted[@]}"; do
@@ -192,9 +195,10 @@ all_up() {
 }
 
 up() {
+    check
     mkdir -p "$lab"/{etc,state,log,pid,munge,spool,gpu,sql} /etc/slurm
     chmod 755 "$lab" "$lab"/* && chmod 700 "$lab/munge"
-    check_and_install
+    install
     start_munge
     configure
     [ "$accounting" = 0 ] || start_accounting

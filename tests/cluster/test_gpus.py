@@ -19,11 +19,14 @@ def test_every_job_has_one_device_and_no_device_two_jobs(students: Site, slurm: 
     for target in targets:
         assert (students.folder / target).is_file()
 
-    jobs = slurm.jobs(students.folder, "COMPLETED")
-    tasks = [task for task in slurm.tasks(since=began) if task.job in jobs and task.step != "batch"]
-    assert len(tasks) == 2 * len(targets)
+    done = slurm.jobs(students.folder, "COMPLETED")
+    jobs = {job: each for job, each in done.items() if each["comment"].startswith(("rule_sample", "rule_score"))}
+    tasks = [task for task in slurm.tasks(since=began) if task.job in jobs]
     assert {len(task.gpus) for task in tasks} == {1}
-    met = [(a, b) for a, b in combinations(tasks, 2) if a.job != b.job and a.node == b.node and a.meets(b)]
+    whole = {task.job: task for task in tasks if task.step == "batch"}  # from the job's first moment to its last
+    assert len(whole) == 2 * len(targets)
+    assert all(task.gpus == whole[task.job].gpus for task in tasks)  # a step has its job's device
+    met = [(a, b) for a, b in combinations(whole.values(), 2) if a.node == b.node and a.meets(b)]
     assert met, "no two jobs shared a node: nothing was tried"
     assert not [(a, b) for a, b in met if a.gpus & b.gpus]
 
@@ -38,4 +41,4 @@ def test_more_gpus_than_a_node_has_are_refused_at_once(students: Site, slurm: Sl
     said = students.snakemake(plan.samples(SCALE, "sit-amd", 0, "class"), "--retries", "0", check=False)
     assert "Requested node configuration is not available" in said
     assert time.monotonic() - began < 60
-    assert not slurm.jobs(students.folder)
+    assert not slurm.jobs(students.folder, "PENDING", "RUNNING")

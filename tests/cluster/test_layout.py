@@ -40,7 +40,7 @@ def test_each_job_takes_the_partition_that_fits_it(students: Site, slurm: Slurm,
     students.snakemake(samples, trace)
     jobs = slurm.jobs(students.folder).values()
     taken = {known["comment"].split("_wildcards")[0]: known["partition"] for known in jobs}
-    assert taken == {"rule_measured_sample": "quick", "rule_trace": "h100"}
+    assert taken == {"rule_measured_sample": "quick", "rule_reference": "quick", "rule_trace": "h100"}
 
 
 def test_one_partition_and_more_time_are_two_lines_of_the_profile(students: Site, slurm: Slurm) -> None:

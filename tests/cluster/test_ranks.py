@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from training import Watched, uninterrupted
 
-ITERATIONS = 60
+ITERATIONS = 12
 RUN, SEED = "sit-amd", 0
 CLOSE = 1e-4
 """Of the way that a student goes. Sums in float32 in another order give about 1e-6; Adam divides some by little."""
@@ -22,10 +22,10 @@ CLOSE = 1e-4
 def test_two_nodes_with_two_ranks_each_give_the_student_of_one_process(site: Site, slurm: Slurm) -> None:
     began = time.time()
     site.smoke("finetune: 2", f"finetune: {ITERATIONS}")
-    site.smoke("distill: {", "distill: {nodes: 2, gpus: 2, gpu_model: h100, cpus: 2, save_every_s: 2, ")
+    site.smoke("distill: {", "distill: {nodes: 2, gpus: 2, gpu_model: h100, cpus: 2, save_every_s: 0, ")
     each = Watched(site, RUN, SEED)
     workflow = site.start(each.out)
-    until(lambda: each.newest() >= ITERATIONS / 4 or workflow.poll() is not None, 240, "four ranks to get going")
+    until(lambda: each.newest() >= 2 or workflow.poll() is not None, 600, "four ranks to get going")
     assert workflow.poll() is None, workflow.communicate()[0][-6000:]
     (job,) = slurm.jobs_of(site.folder, "distill", RUN, SEED, "RUNNING")
     reached = each.reached()

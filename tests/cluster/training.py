@@ -50,8 +50,11 @@ class Watched:
 
     def resumed(self) -> int:
         """Where the last attempt began, by its log."""
-        found = re.findall(r"from iteration (\d+) to", self.log.read_text())
-        assert found, f"{self.log} does not say where it began:\n{self.log.read_text()}"
+        said = self.log.read_text()
+        if "finished already" in said or "finished before and put back" in said:
+            return self.reached()
+        found = re.findall(r"from iteration (\d+) to", said)
+        assert found, f"{self.log} does not say where it began:\n{said}"
         return int(found[-1])
 
     def snapshot(self, job: int) -> Kill:

@@ -25,11 +25,14 @@ KEY, SECRET = "AKIA0LOOPBACK0TEST", "wJalr0not0a0secret0but0must0not0be0printed"
 TRAIN = """
 import sys
 from amd.__main__ import main
-for verb, run in (each.split(":") for each in sys.argv[1:]):
-    digest = run + "-state"
-    out = f"checkpoints/smoke/{run}/seed0"
-    code = main([verb, "--scale", "smoke", "--system", run, "--seed", "0", "--out", out, "--state", f"state/x/{run}"])
-    assert code == 0, (verb, run, code)
+from amd.config import plan
+from amd.config.load import load
+library = load()
+for verb, name in (each.split(":") for each in sys.argv[1:]):
+    run = library.run(name, "smoke", 0)
+    where = ["--out", plan.folder(run), "--state", plan.state("smoke", name, 0, run.digest)]
+    code = main([verb, "--scale", "smoke", "--system", name, "--seed", "0", *where])
+    assert code == 0, (verb, name, code)
 """
 
 
@@ -81,6 +84,12 @@ class Clone:
     def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`dvc ...`, as a person types it."""
         return self.run(sys.executable, "-m", "dvc", *arguments, check=check)
+
+    def store(self, url: str, name: str = "store", **options: str) -> None:
+        """What `dvc remote add --local --default NAME URL` and `dvc remote modify --local` write, options and all."""
+        lines = ["[core]", f"remote = {name}", f"['remote \"{name}\"']", f"url = {url}"]
+        lines += [f"{key} = {value}" for key, value in options.items()]
+        (self.folder / ".dvc/config.local").write_text("\n".join(lines) + "\n")
 
     def git(self, *arguments: str) -> str:
         """`git ...`; what it printed."""
@@ -158,8 +167,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def store(origin: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that everything was pushed to."""
     folder = tmp_path_factory.mktemp("store")
-    origin.dvc("remote", "add", "--local", "--default", "store", str(folder))
-    origin.dvc("push")
+    origin.store(str(folder))
+    assert "pushed" in origin.dvc("push").stdout
     return folder
 
 

@@ -13,9 +13,9 @@ import torch
 from amd.config.load import load
 from amd.measure.fidelity import inception_score
 from amd.measure.judge import build_judge, to_float, to_uint8
-from amd.measure.sample import read_samples, sample, write_samples
 from amd.measure.metrics import DRAWN, METRICS, wanted
 from amd.measure.reference import read_reference, reference
+from amd.measure.sample import read_samples, sample, write_samples
 from amd.measure.score import score
 from amd.measure.trace import trace
 from amd.train.artifact import Refused, artifact_sha

@@ -172,6 +172,29 @@ def test_the_journal_tells_how_long_a_training_still_takes(tmp_path, monkeypatch
     assert each.progress.left_s == (run.stage_iterations - 1) * 30.0
 
 
+def test_a_running_job_that_keeps_silent_is_told_by_the_jobs_before_it(tmp_path, monkeypatch):
+    """Its own first line is no progress; what it has left is what its rule usually takes, while that is not over."""
+    from amd.status.attempt import attempt
+
+    shutil.copytree("config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
+    job = next(job for job in jobs(LIBRARY, SCALE, ["table4"], []) if job.rule == "score")
+    log, record = Path(log_of(job)), file_of(job.output)
+    log.parent.mkdir(parents=True)
+    record.parent.mkdir(parents=True)
+    begun = {"number": 1, "verb": "score", "host": "g07", "pid": 9, "born": "5", "commit": "c" * 40, "began": 1000.0}
+    with attempt("score", job.output):
+        log.write_text(f"12:00:00 amd score: vm, attempt 1, commit unknown, process {os.getpid()}, 2026-01-01 +0000\n")
+        (alone,) = board(LIBRARY, SCALE, ["main"]).of("running")
+        assert (alone.progress.words, alone.progress.left_s) == ("", None)
+        for seconds, left in ((600.0, pytest.approx(600, abs=60)), (0.0, None)):
+            lines = [begun, {"ends": 1, "pid": 9, "ended": 1000.0 + seconds, "code": 0, "error": ""}]
+            now = record.read_text().splitlines()[-1]
+            record.write_text("".join(json.dumps(line) + "\n" for line in lines) + now + "\n")
+            (each,) = board(LIBRARY, SCALE, ["main"]).of("running")
+            assert each.progress.left_s == left
+
+
 def test_what_nobody_needs_any_more_is_not_waited_for(tmp_path):
     """Where a table and its grids are there, the students behind them need not be."""
     shutil.copytree("config", tmp_path / "config")

@@ -17,7 +17,8 @@ from amd.config.load import Run
 from amd.distill.noise import Noise
 from amd.distill.step import step
 from amd.train.artifact import Refused, artifact_sha, read_artifact
-from amd.train.cast import Company, build_batch, build_cast, made_from, method_of, weights
+from amd.train.cast import Company, build_batch, build_cast, made_from, method_of
+from amd.train.finished import weights
 from amd.train.loop import distill, earlier, milestones
 from amd.train.optimise import learning_rate
 

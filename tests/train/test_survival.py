@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import socket
 import subprocess
@@ -244,9 +245,25 @@ def test_a_finished_run_is_not_trained_again(
     assert "finished already" in capsys.readouterr().out
 
 
-def test_at_the_end_only_the_journal_and_the_lease_are_left_of_the_state(checkpoints: Path) -> None:
+def test_at_the_end_only_the_journal_the_lease_and_links_to_the_student_are_left_of_the_state(
+    checkpoints: Path,
+) -> None:
     straight(TETHER, checkpoints)
-    assert sorted(file.name for file in (checkpoints / "straight-state").iterdir()) == ["journal.jsonl", "lease"]
+    left = checkpoints / "straight-state"
+    assert sorted(file.name for file in left.iterdir()) == ["journal.jsonl", "lease", "made"]
+    assert (left / "made/student.safetensors").samefile(checkpoints / "straight/student.safetensors")
+
+
+def test_a_student_that_was_deleted_after_its_end_is_put_back_and_not_trained_again(
+    checkpoints: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What Snakemake does when Slurm calls a job failed whose work is done."""
+    expected = straight(AMD, checkpoints)
+    shutil.rmtree(checkpoints / "straight")
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: pytest.fail("an optimiser moved"))
+    distill(AMD.run(), checkpoints / "straight", checkpoints / "straight-state")
+    assert made(checkpoints / "straight") == expected
+    assert "finished before and put back" in capsys.readouterr().out
 
 
 def test_an_altered_milestone_is_made_again(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:

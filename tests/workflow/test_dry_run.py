@@ -41,12 +41,15 @@ def closure(library: Library, scale: str, goal: str) -> Counter:
         if (run.name, run.seed) not in trained:
             trained[run.name, run.seed] = run.system.kind
             todo += run.reads
-    kinds = Counter(trained.values())
+    kinds, parts = Counter(trained.values()), library.scale(scale).klass.sample_shards
     return +Counter(
         {
             "pretrain": kinds["teacher"] + kinds["classifier"],
             "distill": kinds["student"],
-            "sample": len(sampled),
+            "reference": 1,
+            "sample": len(sampled) * (parts == 1),
+            "shard": len(sampled) * parts * (parts > 1),
+            "gather": len(sampled) * (parts > 1),
             "score": len(score_of),
             "trace": len(traced),
             "grid": len(grids),
@@ -95,7 +98,7 @@ def test_a_dry_run_loads_no_torch(whole, scale):
 
 def test_a_narrow_target_brings_only_its_own_chain(checkout):
     dry = checkout.dry("results/tiny/sit-amd/seed1/scores/class/classifier.json", scale="tiny")
-    assert dry.count() == {"pretrain": 3, "distill": 2, "sample": 1, "score": 1}
+    assert dry.count() == {"pretrain": 3, "distill": 2, "reference": 1, "sample": 1, "score": 1}
     assert dry.runs("distill") == {"sit-warm-short", "sit-amd"}
 
 

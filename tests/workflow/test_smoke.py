@@ -9,15 +9,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from amd.config import plan
+from amd.config.jobs import jobs
 from amd.config.load import load
 from amd.doctor import BROWSERS
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 SCALE = "smoke"
@@ -136,6 +139,56 @@ def test_a_lost_score_is_made_again_alone(built):
         shutil.move(away, built.folder / name)
     assert dry.count() == {"score": 1}
     assert dry.runs("score") == {"sit-dmd"}
+
+
+def test_an_edit_of_the_code_retrains_nothing_and_is_listed(built, tmp_path):
+    """With a package whose every file has changed, Snakemake has nothing to do; `amd stale` has something to say."""
+    shutil.copytree(ROOT / "amd", tmp_path / "amd", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (tmp_path / "amd").rglob("*.py"):
+        file.write_text(file.read_text() + "\nCHANGED = True\n")
+    edited = str(tmp_path)
+    done = built.call("snakemake", "-n", "--config", f"scale={SCALE}", "--", "main", PYTHONPATH=edited)
+    assert "Nothing to be done" in done.stdout + done.stderr
+    code = "import amd.train.loop as loop; assert loop.CHANGED"  # so the edit was there to be seen
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": edited}, check=True)
+    said = built.call("amd", "stale", "--scale", SCALE, PYTHONPATH=edited).stdout
+    # the copy is no git checkout, so nobody can tell what lies between it and the commit that made the results
+    assert "which this clone does not have" in said or "Made outside of a git checkout" in said
+    assert "the code of 0 is" not in said
+
+
+def test_a_table_lists_the_commits_that_it_mixes(built):
+    """One score of another commit, and the table made again: both are named."""
+    name = plan.score(SCALE, "sit-dmd", 0, "class", "classifier")
+    file, table = built.folder / name, built.folder / plan.table(SCALE, "table4")
+    before, times = file.read_text(), os.stat(file)
+    assert "Mixed" not in table.read_text()
+    kept = {path: path.read_bytes() for path in table.parent.glob("table4.*")}
+    stamps = {path: os.stat(path) for path in kept}
+    try:
+        file.write_text(json.dumps(json.loads(before) | {"git_sha": "d" * 40}))
+        built.call("amd", "table", "table4", "--scale", SCALE)
+        text = table.read_text()
+    finally:
+        file.write_text(before)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        for path, content in kept.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(stamps[path].st_atime_ns, stamps[path].st_mtime_ns))
+    assert "Mixed: these scores come from 2 commits." in text
+    assert "d" * 12 in text
+
+
+def test_every_log_begins_with_who_wrote_it_and_status_calls_every_job_done(built):
+    logs = sorted((built.folder / "results").rglob("*.log"))
+    tables, figures = plan.runnable(load(), "main")
+    assert len(logs) == len(jobs(load(), SCALE, tables, figures))
+    for log in logs:
+        first = log.read_text().splitlines()[0]
+        assert re.match(r"\d\d:\d\d:\d\d amd \w+: \S+.*, attempt 1, commit \S+, process \d+, ", first), log
+    said = built.call("amd", "status", "main", "--scale", SCALE).stdout
+    assert f"  {len(logs)} of {len(logs)} jobs done\n" in said
+    assert built.call("amd", "status", "--failed", "--scale", SCALE).stdout.strip() == ""
 
 
 # --- the report -----------------------------------------------------------------------------------------------------

@@ -283,7 +283,7 @@ def cores(verb):
 
 
 def measured_together(verb):
-    """The group of a measuring rule whose jobs ask for no GPU at this scale: they are shorter than their start-up.
+    """The group of measuring jobs that ask for no GPU at this scale, since they are shorter than their start-up.
 
     The profile says how many go into one submission. Jobs on GPUs are never grouped: a group adds up what its members
     ask for. They go out as job arrays instead.

@@ -51,7 +51,7 @@ rule shard:
     resources:
         **footprint("shard"),
     params:
-        digest=digest("sample"),
+        digest=digest("shard"),
     message:
         "Sample {wildcards.run}, seed {wildcards.seed}, for benchmark {wildcards.benchmark}: part {wildcards.part} of {wildcards.parts}"
     shell:
@@ -68,11 +68,11 @@ rule gather:
         log_of("gather-{benchmark}"),
     wildcard_constraints:
         scale=either(drawn_by(one_job=False)),
-    threads: cores("sample")
+    threads: cores("gather")
     resources:
-        **footprint("sample"),
+        **footprint("gather"),
     params:
-        digest=digest("sample"),
+        digest=digest("gather"),
     message:
         "Put the samples of {wildcards.run}, seed {wildcards.seed}, together"
     shell:
