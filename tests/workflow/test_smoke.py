@@ -149,8 +149,8 @@ def test_an_edit_of_the_code_retrains_nothing_and_is_listed(built, tmp_path):
     edited = str(tmp_path)
     done = built.call("snakemake", "-n", "--config", f"scale={SCALE}", "--", "main", PYTHONPATH=edited)
     assert "Nothing to be done" in done.stdout + done.stderr
-    code = "import amd.train.loop as loop; assert loop.CHANGED"  # so the edit was there to be seen
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": edited}, check=True)
+    code = "from amd.config import plan; assert plan.CHANGED"  # so the edit was there to be seen
+    subprocess.run([sys.executable, "-c", code], cwd=built.folder, env=os.environ | {"PYTHONPATH": edited}, check=True)
     said = built.call("amd", "stale", "--scale", SCALE, PYTHONPATH=edited).stdout
     # the copy is no git checkout, so nobody can tell what lies between it and the commit that made the results
     assert "which this clone does not have" in said or "Made outside of a git checkout" in said
@@ -185,7 +185,7 @@ def test_every_log_begins_with_who_wrote_it_and_status_calls_every_job_done(buil
     assert len(logs) == len(jobs(load(), SCALE, tables, figures))
     for log in logs:
         first = log.read_text().splitlines()[0]
-        assert re.match(r"\d\d:\d\d:\d\d amd \w+: \S+.*, attempt 1, commit \S+, process \d+, ", first), log
+        assert re.match(r"\d\d:\d\d:\d\d amd \w+: \S+.*, attempt \d+, commit \S+, process \d+, ", first), log
     said = built.call("amd", "status", "main", "--scale", SCALE).stdout
     assert f"  {len(logs)} of {len(logs)} jobs done\n" in said
     assert built.call("amd", "status", "--failed", "--scale", SCALE).stdout.strip() == ""
