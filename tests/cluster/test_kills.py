@@ -64,7 +64,10 @@ def killed(slurm: Slurm, own_site: Site) -> tuple[Site, dict[str, Kill]]:
         for event, each in watched.items():
             if event not in kills and each.newest() >= ITERATIONS / 6 and each.holder():
                 job = slurm.jobs_of(site.folder, "distill", each.run, each.seed, "RUNNING")[-1]
-                kills[event] = each.snapshot(job)
+                seen = each.snapshot(job)
+                if event == "kill -9" and seen.age_s < SAVE_EVERY_S / 2:
+                    continue  # in the middle between two states, so that there is something to lose
+                kills[event] = seen
                 end(event, each, job)
         time.sleep(0.1)
     said = workflow.communicate(timeout=600)[0]
