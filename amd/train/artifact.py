@@ -131,6 +131,13 @@ def read_artifact(folder: Path, name: str) -> dict[str, Tensor]:
     return load_file(folder / file)
 
 
+def intact(folder: Path) -> bool:
+    """Whether every file that meta.json lists is there with its sha256. Refused where meta.json itself is not."""
+    files = read_meta(folder)["files"]
+    assert isinstance(files, dict)
+    return all((folder / file).is_file() and sha256(folder / file) == digest for file, digest in files.items())
+
+
 def artifact_sha(folder: Path, name: str | None = None) -> str:
     """The recorded sha256 of `{name}.safetensors`; by default of the weights that meta.json's kind names."""
     meta = read_meta(folder)

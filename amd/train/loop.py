@@ -15,7 +15,7 @@ from torch import Tensor
 from amd.config.load import Run
 from amd.distill.noise import Noise
 from amd.distill.step import step
-from amd.train.artifact import read_meta, write_artifact, write_tensors
+from amd.train.artifact import intact, read_meta, write_artifact, write_tensors
 from amd.train.cast import build_batch, build_cast, made_from, method_of
 from amd.train.checkpoint import Session
 from amd.train.devices import Ranks, leave, ranks, threads
@@ -253,8 +253,8 @@ def _finished(run: Run, out: Path) -> bool:
 
 
 def _put_back(run: Run, state: Path, out: Path) -> bool:
-    """Whether it was finished, was deleted after that, and is there again."""
-    there = _is(run, state / NAME) and put_back(state, out)
+    """Whether it was finished, was deleted after that, and is there again; what was altered is not put back."""
+    there = _is(run, state / NAME) and intact(state / NAME) and put_back(state, out)
     if there:
         print(f"{out}: finished before and put back (digest {run.digest}); delete {state} to train it anew", flush=True)
     return there

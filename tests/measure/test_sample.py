@@ -215,9 +215,7 @@ def test_student_of_several_steps_is_rolled_out_to_the_end(world) -> None:
 
 def test_checkpoint_of_another_configuration_is_refused(world, tmp_path: Path) -> None:
     run = replace(world.run("sit-amd"), digest="0123456789ab")
-    with pytest.raises(
-        Refused, match=rf"{plan.folder(run)}: made with digest \w+, the configuration now means 01234"
-    ):
+    with pytest.raises(Refused, match=rf"{plan.folder(run)}: made with digest \w+, the configuration now means 01234"):
         sample(run, world.benchmark, tmp_path / "s")
     assert not (tmp_path / "s").exists()
 

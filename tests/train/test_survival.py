@@ -266,6 +266,19 @@ def test_a_student_that_was_deleted_after_its_end_is_put_back_and_not_trained_ag
     assert "finished before and put back" in capsys.readouterr().out
 
 
+def test_a_student_that_was_altered_is_trained_again_and_not_put_back(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kept files are links to the altered ones: to delete a refused checkpoint must be enough."""
+    expected = straight(AMD, checkpoints)
+    file = checkpoints / "straight/student.safetensors"
+    file.write_bytes(file.read_bytes()[:-8] + bytes(8))
+    shutil.rmtree(checkpoints / "straight")
+    distill(AMD.run(), checkpoints / "straight", checkpoints / "straight-state")
+    assert made(checkpoints / "straight") == expected
+    assert "put back" not in capsys.readouterr().out
+
+
 def test_an_altered_milestone_is_made_again(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = straight(AMD, checkpoints)
     where = (checkpoints, AMD.run(), "out", "state")
