@@ -65,7 +65,7 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
         for scorer in (run.judge, run.reward):
             if scorer is not None:
                 train(scorer)
-        compared, seed = plan.reference_of(run, benchmark), 0 if run.judge is None else run.judge.seed
+        compared, seed = plan.reference_of(run, benchmark), plan.judge_seed(run)
         digest = plan.job_digest(library, "reference", scale, seed=seed, benchmark=benchmark)
         add(Job("reference", compared, digest, plan.judged_run(library, scale, seed, benchmark), benchmark))
         place = (scale, run.name, run.seed, benchmark)

@@ -253,10 +253,14 @@ def training_inputs(run: Run) -> list[str]:
     return list(dict.fromkeys(folder(other) for other in run.reads))
 
 
+def judge_seed(run: Run) -> int:
+    """The seed that the run's judge was trained with; 0 for a published one."""
+    return 0 if run.judge is None else run.judge.seed
+
+
 def reference_of(run: Run, benchmark: str) -> str:
     """The reference that a run's samples are compared with."""
-    seed = 0 if run.judge is None else run.judge.seed
-    return reference(run.scale.name, seed, benchmark, run.domain.judge.name)
+    return reference(run.scale.name, judge_seed(run), benchmark, run.domain.judge.name)
 
 
 def judged_run(library: Library, scale: str, seed: int, benchmark: str) -> Run:
