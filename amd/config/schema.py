@@ -51,6 +51,32 @@ class SiTSize(Closed):
         return self
 
 
+class UNetSize(Closed):
+    """The size of a diffusers UNet2DConditionModel, one entry per block from the outside in; 0 transformers: a block
+    without cross-attention. SDXL: channels 320 640 1280, layers 2, transformers 0 2 10, heads 5 10 20, context 2048,
+    pooled 1280, linear_projection. SD1.5: channels 320 640 1280 1280, layers 2, transformers 1 1 1 0, heads 8, context 768.
+    """
+
+    channels: list[Positive] = Field(min_length=1)
+    layers: Positive  # residual blocks per block
+    transformers: list[Annotated[int, Field(ge=0)]]
+    heads: list[Positive]
+    context: Positive  # width of the text states that cross-attention reads
+    pooled: Positive | None = None  # width of the pooled text state: SDXL's micro-conditioning with it
+    linear_projection: bool = False  # in and out of the transformers: linear (SDXL) or 1 x 1 convolution (SD1.5)
+    groups: Positive = 32  # of the group norms
+
+    @model_validator(mode="after")
+    def _blocks_agree(self) -> "UNetSize":
+        blocks = len(self.channels)
+        if len(self.transformers) != blocks or len(self.heads) != blocks:
+            raise ValueError(f"channels, transformers and heads name {blocks} blocks, one each")
+        for width, heads in zip(self.channels, self.heads, strict=True):
+            if width % heads or width % self.groups:
+                raise ValueError(f"channels {width} is not a multiple of heads {heads} and of groups {self.groups}")
+        return self
+
+
 class Pretraining(Closed):
     """Flow matching of a teacher, or cross-entropy of a classifier, from scratch."""
 
