@@ -52,14 +52,15 @@ class SiTSize(Closed):
 
 
 class UNetSize(Closed):
-    """The size of a diffusers UNet2DConditionModel, one entry per block from the outside in; 0 transformers: a block
-    without cross-attention. SDXL: channels 320 640 1280, layers 2, transformers 0 2 10, heads 5 10 20, context 2048,
-    pooled 1280, linear_projection. SD1.5: channels 320 640 1280 1280, layers 2, transformers 1 1 1 0, heads 8, context 768.
+    """The size of a diffusers UNet2DConditionModel, one entry per block from the outside in.
+
+    SDXL: channels 320 640 1280, layers 2, transformers 0 2 10, heads 5 10 20, context 2048, pooled 1280, linear
+    projection. SD1.5: channels 320 640 1280 1280, layers 2, transformers 1 1 1 0, heads 8 each, context 768.
     """
 
     channels: list[Positive] = Field(min_length=1)
     layers: Positive  # residual blocks per block
-    transformers: list[Annotated[int, Field(ge=0)]]
+    transformers: list[Annotated[int, Field(ge=0)]]  # per block; 0: no cross-attention in it
     heads: list[Positive]
     context: Positive  # width of the text states that cross-attention reads
     pooled: Positive | None = None  # width of the pooled text state: SDXL's micro-conditioning with it
