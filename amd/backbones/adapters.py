@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amd.backbones.base import Backbone
 from amd.distill.noise import generator
 
 M = TypeVar("M", bound=nn.Module)
-TARGETS = ("qkv", "proj")  # of the attention: DMDR adapts q and v; here the whole projection in and the one out
 
 
 class LowRank(nn.Linear):
@@ -40,12 +40,17 @@ class LowRank(nn.Linear):
         return out + self.scale * F.linear(F.linear(x, self.lora_a), self.lora_b)
 
 
-def add_lora(backbone: nn.Module, rank: int, targets: Sequence[str] = TARGETS, *, seed: int = 0) -> list[nn.Parameter]:
-    """Freeze `backbone` and give every linear layer named in `targets` a branch; returns the branches' parameters.
+def add_lora(
+    backbone: Backbone, rank: int, targets: Sequence[str] | None = None, *, seed: int = 0
+) -> list[nn.Parameter]:
+    """Freeze `backbone` and give the linear layers whose names end like one of `targets` a branch each.
 
-    ValueError where no layer has such a name, or the rank is larger than a layer.
+    Returns the branches' parameters. Without `targets` they are the backbone's own, the attention's projections in and
+    out (DMDR adapts q and v). ValueError where no layer has such a name, or the rank is larger than a layer.
     """
-    found = [(name, layer) for name, layer in backbone.named_modules() if name.split(".")[-1] in targets]
+    targets = backbone.lora_targets if targets is None else targets
+    ends = tuple(f".{target}" for target in targets)
+    found = [(name, layer) for name, layer in backbone.named_modules() if f".{name}".endswith(ends)]
     layers = [(name, layer) for name, layer in found if isinstance(layer, nn.Linear)]
     if not layers:
         raise ValueError(f"no linear layer of {type(backbone).__name__} is called one of {tuple(targets)}")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from amd.distill.path import Linear
+from amd.distill.path import Discrete, Linear
 from amd.distill.types import Condition
 
 Precision = Literal["float32", "bfloat16"]
@@ -19,6 +19,7 @@ Precision = Literal["float32", "bfloat16"]
 BACKBONES: dict[str, str] = {
     "sit": "amd.backbones.sit:SiTBackbone",
     "mlp2d": "amd.backbones.toy:MLP2D",
+    "unet": "amd.backbones.unet:UNetBackbone",
 }
 """Name in a system's file -> module:class, imported when it is asked for."""
 
@@ -26,10 +27,12 @@ BACKBONES: dict[str, str] = {
 class Backbone(nn.Module, ABC):
     """A network at the door. Results are float32 whatever `precision` the network computes in."""
 
-    path: Linear
+    path: Linear | Discrete
     precision: Precision
     width: int  # D of `features`
     depth: int  # `features` takes layers 0 .. depth - 1
+    lora_targets: tuple[str, ...] = ("qkv", "proj")
+    """Ends of the names of the linear layers that `amd.backbones.adapters.add_lora` adapts: those of the attention."""
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """`predict_x0`."""
@@ -50,6 +53,12 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def null(self, cond: Condition) -> Condition:
         """The condition of classifier-free guidance's unconditional half: same keys and shapes."""
+
+    def critic(self, seed: int = 0) -> nn.Module:
+        """A fresh discriminator: `critic(self.features(x_t, t, cond, critic.layers))` -> (B,) logits, 0 at first."""
+        from amd.backbones.critic import Critic
+
+        return Critic(self.width, self.depth, seed=seed)
 
 
 def fill(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
