@@ -162,7 +162,10 @@ def _assets(library: Library, scale: str) -> Iterator[Finding]:
         assets = [
             *(domain.data.assets if domain.data else []),
             *([domain.teacher.asset] if domain.teacher else []),
-            *([domain.autoencoder.asset] if domain.autoencoder else []),
+            *([domain.autoencoder.asset] if domain.autoencoder and domain.autoencoder.asset else []),
+            *(domain.encoder.assets if domain.encoder else []),
+            *(asset for prompts in domain.prompts.values() for asset in prompts.assets),
+            *(asset for scorer in domain.panel.values() for asset in scorer.assets),
             *domain.reward.assets,
             *domain.judge.assets,
         ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from amd.config.methods import GROUPED, SHRINKING, TAKES
 from amd.config.read import unknown
-from amd.config.schema import Domain, Figure, Problem, Scale, System, Table
+from amd.config.schema import Domain, Figure, Problem, Scale, System, Table, TrackSizes
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -14,12 +14,14 @@ NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
     "student": ("backbone", "method", "start", "teacher", "stage"),
     "teacher": ("backbone",),
     "classifier": ("architecture", "half"),
+    "scorer": ("architecture", "half"),
     "plane": ("backbone", "method"),
 }
 MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about and sources are for all
-    "student": ("numbers", "cfg_weight", "lora", "ema", "warmup", "teacher_seed"),
+    "student": ("numbers", "cfg_weight", "lora", "student_lora", "ema", "warmup", "teacher_seed"),
     "teacher": ("cfg_weight",),
     "classifier": (),
+    "scorer": (),
     "plane": ("numbers", "cfg_weight", "lora", "ema"),
 }
 MODES = {"ring8": 8, "grid9": 9}
@@ -51,9 +53,11 @@ def problems(library: "Library") -> Iterator[str]:
 
 def misfit(scale: Scale, domain: Domain) -> str | None:
     """Why a scale cannot run on a domain, or None."""
-    sizes = scale.klass
+    if domain.track == "text":
+        return _text_misfit(scale, domain)
     if domain.track != "class":
         return None
+    sizes = scale.klass
     if domain.teacher is None and sizes.teacher is None:
         return "the domain has no published teacher and the scale no class.teacher to train one; add either"
     if domain.teacher is None and domain.data is None:
@@ -65,8 +69,21 @@ def misfit(scale: Scale, domain: Domain) -> str | None:
     return None
 
 
+def _text_misfit(scale: Scale, domain: Domain) -> str | None:
+    sizes = scale.text
+    if sizes is None:
+        return "the scale has no sizes of the text track; add text"
+    if domain.encoder is None or "train" not in domain.prompts:
+        return "a domain of the text track has an encoder and prompts.train; add both"
+    if domain.teacher is None and (sizes.teacher is None or domain.data is None):
+        return "a teacher trained here takes the scale's text.teacher and the domain's data; else name a published one"
+    if domain.latents[1] % 2 ** (len(sizes.network.channels) - 1):
+        return f"latents of side {domain.latents[1]} cannot be halved {len(sizes.network.channels) - 1} times"
+    return None
+
+
 def _scale(library: "Library", scale: Scale) -> Iterator[str]:
-    document, sizes = library.documents["scales"][scale.name], scale.klass
+    document = library.documents["scales"][scale.name]
     for track, name in scale.domains.items():
         here = document.at("domains", track)
         if name not in library.domains:
@@ -75,25 +92,31 @@ def _scale(library: "Library", scale: Scale) -> Iterator[str]:
             yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
         elif (complaint := misfit(scale, library.domains[name])) is not None:
             yield f"{here}: {name!r} does not fit: {complaint}"
-    if sizes.batch % sizes.group:
-        yield f"{document.at('class', 'group')}: {sizes.group} does not divide class.batch {sizes.batch}"
-    if sizes.batch % sizes.micro_batch:
-        yield f"{document.at('class', 'micro_batch')}: {sizes.micro_batch} does not divide class.batch {sizes.batch}"
-    grouped = sorted(s.name for s in library.systems.values() if s.kind == "student" and s.method in GROUPED)
-    if sizes.group == 1 and grouped:
-        yield (
-            f"{document.at('class', 'group')}: 1 will not do: {grouped[0]} and {len(grouped) - 1} more compare a "
-            "sample with its group (Eq. 12), and one sample has no spread; use 2 or more, e.g. 8"
-        )
-    stages = {s.stage for s in library.systems.values() if s.stage} | {
-        f.stage for f in library.figures.values() if f.track == "class"
-    }
-    for stage in sorted(stages - set(sizes.iterations)):
-        yield f"{document.at('class', 'iterations')}: stage '{stage}' is missing; a system or figure runs it"
+    yield from _sizes(library, document, scale.klass, "class")
+    if scale.text is not None:
+        yield from _sizes(library, document, scale.text, "text")
     if "default" not in scale.footprints:
         yield f"{document.at('footprints')}: 'default' is missing; it serves the rules not named"
     if len(set(scale.seeds)) != len(scale.seeds):
         yield f"{document.at('seeds')}: {scale.seeds} names a seed twice"
+
+
+def _sizes(library: "Library", document: Any, sizes: TrackSizes, track: str) -> Iterator[str]:
+    if sizes.batch % sizes.group:
+        yield f"{document.at(track, 'group')}: {sizes.group} does not divide {track}.batch {sizes.batch}"
+    if sizes.batch % sizes.micro_batch:
+        yield f"{document.at(track, 'micro_batch')}: {sizes.micro_batch} does not divide {track}.batch {sizes.batch}"
+    students = [s for s in library.systems.values() if (s.kind, s.track) == ("student", track)]
+    grouped = sorted(s.name for s in students if s.method in GROUPED)
+    if sizes.group == 1 and grouped:
+        yield (
+            f"{document.at(track, 'group')}: 1 will not do: {grouped[0]} and {len(grouped) - 1} more compare a "
+            "sample with its group (Eq. 12), and one sample has no spread; use 2 or more, e.g. 8"
+        )
+    stages = {s.stage for s in students if s.stage}
+    stages |= {f.stage for f in library.figures.values() if f.track == track and f.kind in ("curves", "coevolution")}
+    for stage in sorted(stages - set(sizes.iterations)):
+        yield f"{document.at(track, 'iterations')}: stage '{stage}' is missing; a system or figure runs it"
 
 
 def _domain(library: "Library", domain: Domain) -> Iterator[str]:
@@ -101,11 +124,23 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
     if domain.autoencoder is None and domain.latents != domain.pixels:
         here = document.at("latents")
         yield f"{here}: {domain.latents} differ from pixels {domain.pixels}, but there is no autoencoder"
-    for key, scorer in (("reward", domain.reward), ("judge", domain.judge)):
-        if (scorer.system is None) == (not scorer.assets):
-            yield f"{document.at(key)}: give either a system (trained here) or assets (published), and not both"
+    if domain.track == "class" and domain.classes == 0:
+        yield f"{document.at('classes')}: missing; a domain of the class track has some"
+    if domain.track == "text" and not domain.panel:
+        yield f"{document.at('panel')}: missing; it says who judges the images of each benchmark"
+    kind = "scorer" if domain.track == "text" else "classifier"
+    judges = [] if domain.track == "text" else [(("judge",), domain.judge)]  # a panel judges there
+    for keys, scorer in (
+        (("reward",), domain.reward),
+        *judges,
+        *((("panel", key), each) for key, each in domain.panel.items()),
+    ):
+        if scorer.system is not None and scorer.assets:
+            yield f"{document.at(*keys)}: give either a system (trained here) or assets (published), and not both"
+        if scorer.system is None and not scorer.assets and keys[0] != "panel":
+            yield f"{document.at(*keys)}: give either a system (trained here) or assets (published)"
         if scorer.system is not None:
-            yield from _system_of(library, document.at(key, "system"), scorer.system, "classifier", domain.track)
+            yield from _system_of(library, document.at(*keys, "system"), scorer.system, kind, domain.track)
     if domain.judge.system is not None and domain.judge.system == domain.reward.system:
         here = document.at("judge", "system")
         yield f"{here}: {domain.judge.system!r} is the training reward too; a judge must differ"
@@ -219,7 +254,10 @@ def _table(library: "Library", table: Table) -> Iterator[str]:
             here = document.at("rows", i, "system")
             if row.system not in library.systems:
                 yield f"{here}: {unknown(row.system, 'system', library.systems)}"
-            elif (found := library.systems[row.system]).track != table.track or found.kind == "classifier":
+            elif (found := library.systems[row.system]).track != table.track or found.kind in (
+                "classifier",
+                "scorer",
+            ):
                 yield f"{here}: '{row.system}' is a {found.kind} of track {found.track}; this table is of {table.track}"
             if row.quoted_from is not None:
                 yield f"{document.at('rows', i, 'quoted_from')}: a row is measured (system) or quoted, not both"
@@ -263,6 +301,14 @@ def _figure(library: "Library", figure: Figure) -> Iterator[str]:
                 if metric not in benchmark.metrics:
                     kind = f"metric of benchmark '{benchmark.name}'"
                     yield f"{document.at('metrics', i)}: {unknown(metric, kind, benchmark.metrics)}"
+    if figure.kind == "winrate":
+        if figure.baseline not in figure.systems:
+            yield f"{document.at('baseline')}: {unknown(figure.baseline, 'title in systems', figure.systems)}"
+        for i, name in enumerate(figure.benchmarks):
+            if name not in library.benchmarks:
+                yield f"{document.at('benchmarks', i)}: {unknown(name, 'benchmark', library.benchmarks)}"
+        if not figure.benchmarks:
+            yield f"{document.at('benchmarks')}: missing; a figure of kind 'winrate' counts wins on their prompts"
     if figure.kind == "dose":
         for title in sorted(set(figure.systems) ^ set(figure.options)):
             yield f"{document.at('options')}: {title!r} must stand in both systems and options, where its dose is"

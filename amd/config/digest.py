@@ -11,9 +11,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from amd.config.methods import REWARDED
-from amd.config.schema import Benchmark, Domain, Problem, Scale, Scorer, System
+from amd.config.schema import Benchmark, Domain, Encoder, Problem, Scale, Scorer, System, TrackSizes
 
 WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
+STUDENT = {"teacher_seed"}  # keys that only a student means something by
 TETHERED = frozenset({"dmd"})  # methods that regress on pairs of the teacher's ODE
 DATA_READERS = frozenset({"dmd2"})  # methods whose critic looks at real images
 
@@ -37,16 +38,28 @@ def _plain(content: Any) -> Any:
 def run_digest(
     system: System, scale: Scale, domain: Domain, iterations: int, start: str = "", teacher: str = "", reward: str = ""
 ) -> str:
-    """What a student, a teacher or a classifier becomes; `start`, `teacher`, `reward` are digests of those runs."""
-    sizes = scale.klass
-    content: dict[str, Any] = {"precision": scale.precision, "classes": domain.classes, "pixels": domain.pixels}
+    """What a student, a teacher, a classifier or a scorer becomes; the last three are digests of those runs."""
+    content: dict[str, Any] = {"precision": scale.precision, "pixels": domain.pixels}
+    if system.track == "text":
+        assert scale.text is not None
+        sizes: TrackSizes = scale.text
+        content |= {"encoder": _encoder(domain.encoder), "images": scale.text.images}
+        network: Any = scale.text.network
+    else:
+        sizes = scale.klass
+        content |= {"classes": domain.classes}
+        network = scale.klass.network
     if system.kind == "classifier":
-        content |= {"system": system.model_dump(exclude=WORDS | {"teacher_seed"}), "data": domain.data}
-        return digest(content | {"pretraining": sizes.classifier})
-    content |= {"latents": domain.latents, "network": sizes.network, "autoencoder": domain.autoencoder}
+        content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
+        return digest(content | {"pretraining": scale.klass.classifier})
+    if system.kind == "scorer":
+        assert scale.text is not None
+        content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
+        return digest(content | {"pretraining": scale.text.scorers[_architecture(system)]})
+    content |= {"latents": domain.latents, "network": network, "autoencoder": domain.autoencoder}
     if system.kind == "teacher":
         # cfg_weight is how it is sampled, see sample_digest: the weights do not know it
-        content |= {"system": system.model_dump(exclude=WORDS | {"teacher_seed", "cfg_weight"})}
+        content |= {"system": system.model_dump(exclude=WORDS | STUDENT | {"cfg_weight"}, exclude_none=True)}
         if domain.teacher is not None:
             return digest(content | {"published": domain.teacher})
         return digest(content | {"data": domain.data, "pretraining": sizes.teacher})
@@ -57,6 +70,9 @@ def run_digest(
         "iterations": iterations,
         **{key: getattr(sizes, key) for key in ("batch", "group", "lr", "fake_lr", "milestones")},
     }
+    if system.track == "text":
+        assert scale.text is not None
+        content |= {"prompts": domain.prompts.get("train"), "count": scale.text.prompts.get("train")}
     if system.method in REWARDED:
         content |= {"reward": scorer_content(domain.reward, reward)}
     if system.method in TETHERED:
@@ -66,33 +82,54 @@ def run_digest(
     return digest(content)
 
 
+def _encoder(encoder: Encoder | None) -> dict[str, Any]:
+    """Which states a prompt becomes; not whether they are kept."""
+    return {} if encoder is None else encoder.model_dump(exclude={"kept"})
+
+
+def _architecture(system: System) -> Any:
+    assert system.architecture is not None, "checked at load"
+    return system.architecture
+
+
 def scorer_content(scorer: Scorer, run: str) -> dict[str, Any]:
     """A reward or judge: its code, its published files, or the digest of the run that trained it."""
-    return {"name": scorer.name, "assets": scorer.assets, "run": run}
+    content = {"name": scorer.name, "assets": scorer.assets, "run": run}
+    return content if not scorer.settings else content | {"settings": scorer.settings}
 
 
 def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchmark: Benchmark, count: int) -> str:
     """The images of a benchmark: which noise and labels, how many, decoded by what."""
     content: dict[str, Any] = {"run": run, "labels": benchmark.labels, "seed": benchmark.seed, "count": count}
     content |= {"autoencoder": domain.autoencoder, "version": benchmark.version}
+    if system.track == "text":
+        prompts = domain.prompts.get(benchmark.name)
+        content |= {"prompts": prompts and prompts.model_dump(exclude={"categories"}), "each": benchmark.per_prompt}
     if system.kind == "teacher":
-        content |= {"steps": scale.klass.teacher_steps, "cfg_weight": system.cfg_weight}
+        steps = scale.text.teacher_steps if system.track == "text" and scale.text else scale.klass.teacher_steps
+        content |= {"steps": steps, "cfg_weight": system.cfg_weight}
     return digest(content)
 
 
-def score_digest(samples: str, benchmark: Benchmark, domain: Domain, judge: str, reward: str) -> str:
-    """The numbers of a benchmark: the images, who judged them, and against what."""
-    return digest(
-        {
-            "samples": samples,
-            "metrics": benchmark.metrics,
-            "splits": benchmark.splits,
-            "version": benchmark.version,
-            "data": domain.data,
-            "judge": scorer_content(domain.judge, judge),
-            "reward": scorer_content(domain.reward, reward),
-        }
-    )
+def score_digest(
+    samples: str, benchmark: Benchmark, domain: Domain, judge: str, reward: str, panel: dict[str, str]
+) -> str:
+    """The numbers of a benchmark: the images, who judged them (`panel`: system -> digest), and against what."""
+    content = {
+        "samples": samples,
+        "metrics": benchmark.metrics,
+        "splits": benchmark.splits,
+        "version": benchmark.version,
+        "data": domain.data,
+        "judge": scorer_content(domain.judge, judge),
+        "reward": scorer_content(domain.reward, reward),
+    }
+    if domain.panel:
+        members = {key: scorer_content(each, panel.get(each.system or "", "")) for key, each in domain.panel.items()}
+        times = {key: each.times for key, each in domain.panel.items()}
+        prompts = domain.prompts.get(benchmark.name)
+        content |= {"panel": members, "times": times, "categories": prompts.categories if prompts else {}}
+    return digest(content)
 
 
 def plane_digest(problem: Problem, systems: dict[str, System], scale: Scale) -> str:

@@ -4,9 +4,9 @@ A digest covers what defines a result and nothing else: a comment, a title or a 
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypedDict, TypeVar
 
 from pydantic import BaseModel
 
@@ -14,12 +14,24 @@ from amd.config.check import misfit, problems
 from amd.config.digest import run_digest
 from amd.config.methods import REWARDED
 from amd.config.read import ConfigError, Document, extend, read, unknown, validate
-from amd.config.schema import Benchmark, Choice, Domain, Figure, Problem, Scale, System, Table, Track
+from amd.config.schema import (
+    Benchmark,
+    Choice,
+    Domain,
+    Figure,
+    Problem,
+    Scale,
+    Stage,
+    System,
+    Table,
+    TextSizes,
+    Track,
+    TrackSizes,
+)
 
 __all__ = ["ConfigError", "Library", "Run", "load"]
 
 ABLATION = "--ablation"  # a run's name ends so where a figure asks for more iterations than the system's own stage has
-Stage = Literal["short", "long", "finetune", "ablation"]
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -36,15 +48,35 @@ class Run:
     digest: str
     start: "Run | None" = None  # whose weights a student begins from (same seed)
     teacher: "Run | None" = None  # the real teacher (seed: system.teacher_seed)
-    reward: "Run | None" = None  # the classifier of the domain's reward; None: published (domain.reward.assets)
-    judge: "Run | None" = None  # the classifier that scores; None: published (domain.judge.assets)
+    reward: "Run | None" = None  # what gives the domain's reward; None: published (domain.reward.assets)
+    judge: "Run | None" = None  # the classifier that scores; None: published (domain.judge.assets), or a panel
+    panel: tuple["Run", ...] = ()  # what was trained here of the domain's panel
     mirror: str | None = None  # config.yaml's folder with assets, looked at before any address; no part of the digest
+
+    @property
+    def sizes(self) -> TrackSizes:
+        """The scale's sizes of the run's track."""
+        return self.text if self.system.track == "text" else self.scale.klass
+
+    @property
+    def text(self) -> TextSizes:
+        """The scale's sizes of the text track."""
+        assert self.scale.text is not None, "checked when the domain was asked for"
+        return self.scale.text
 
     @property
     def reads(self) -> tuple["Run", ...]:
         """The runs whose checkpoints training reads: the reward only where the method has one, the judge never."""
         reward = self.reward if self.system.method in REWARDED else None
         return tuple(run for run in (self.start, self.teacher, reward) if run is not None)
+
+
+class Scorers(TypedDict):
+    """Fields of a Run."""
+
+    reward: Run | None
+    judge: Run | None
+    panel: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
@@ -104,35 +136,39 @@ class Library:
             if stage is not None:
                 raise ConfigError(f"{self.root}/systems/{system}.yaml: a {entry.kind} has no stage '{stage}'")
             digest = run_digest(entry, sizes, domain, iterations=0)
-            if entry.kind == "classifier":
-                return Run(system, entry, sizes, domain, seed, 0, digest, mirror=self.choice.mirror)
-            reward = self._scorer(domain.reward.system, scale, seed)  # read when its samples are measured
-            judge = self._scorer(domain.judge.system, scale, seed)
-            return Run(
-                system, entry, sizes, domain, seed, 0, digest, reward=reward, judge=judge, mirror=self.choice.mirror
-            )
+            run = Run(system, entry, sizes, domain, seed, 0, digest, mirror=self.choice.mirror)
+            # a teacher's reward and judges are read when its samples are measured
+            return run if entry.kind in ("classifier", "scorer") else replace(run, **self._scorers(domain, scale, seed))
         assert entry.stage is not None, "checked at load"
         assert entry.start is not None, "checked at load"
         assert entry.teacher is not None, "checked at load"
         if stage not in (None, entry.stage, "ablation"):
             raise ConfigError(f"{self.root}/systems/{system}.yaml: its stage is '{entry.stage}'; it has no '{stage}'")
-        iterations = sizes.klass.iterations[stage or entry.stage]
-        name = system if iterations == sizes.klass.iterations[entry.stage] else system + ABLATION
+        stages = sizes.text.iterations if entry.track == "text" and sizes.text else sizes.klass.iterations
+        iterations = stages[stage or entry.stage]
+        name = system if iterations == stages[entry.stage] else system + ABLATION
         start_seed = seed if self.system(entry.start).kind == "student" else entry.teacher_seed
         start = self.run(entry.start, scale, start_seed)
         teacher = self.run(entry.teacher, scale, entry.teacher_seed)
-        reward = self._scorer(domain.reward.system, scale, entry.teacher_seed)
-        judge = self._scorer(domain.judge.system, scale, entry.teacher_seed)
+        scorers = self._scorers(domain, scale, entry.teacher_seed)
+        reward = scorers["reward"]
         others = (start.digest, teacher.digest, reward.digest if reward else "")
         key = (system, scale, domain.name, iterations, *others)  # no seed: the same for every one
         if key not in self._digests:
             self._digests[key] = run_digest(entry, sizes, domain, iterations, *others)
         digest = self._digests[key]
-        mirror = self.choice.mirror
-        return Run(name, entry, sizes, domain, seed, iterations, digest, start, teacher, reward, judge, mirror)
+        run = Run(name, entry, sizes, domain, seed, iterations, digest, start, teacher, mirror=self.choice.mirror)
+        return replace(run, **scorers)
 
-    def _scorer(self, system: str | None, scale: str, seed: int) -> Run | None:
-        return None if system is None else self.run(system, scale, seed)
+    def _scorers(self, domain: Domain, scale: str, seed: int) -> Scorers:
+        """The runs behind a domain's reward, judge and panel, where they are trained here."""
+        named = {each.system for each in domain.panel.values() if each.system is not None}
+        reward, judge = domain.reward.system, domain.judge.system
+        return {
+            "reward": None if reward is None else self.run(reward, scale, seed),
+            "judge": None if judge is None else self.run(judge, scale, seed),
+            "panel": tuple(self.run(name, scale, seed) for name in sorted(named)),
+        }
 
 
 FOLDERS: dict[str, tuple[type[BaseModel], str]] = {

@@ -1,6 +1,6 @@
 """Which numbers each method's row has, without importing torch; tests/paper holds this against amd.distill.methods."""
 
-_MATCHING = {"low", "high", "normaliser", "ratio", "eta", "steps"}
+_MATCHING = {"low", "high", "normaliser", "ratio", "eta", "steps", "first"}
 _ADAPTIVE = _MATCHING | {"s", "clip"}
 
 TAKES: dict[str, frozenset[str]] = {
@@ -8,10 +8,10 @@ TAKES: dict[str, frozenset[str]] = {
     for name, numbers in {
         "dmd-pure": _MATCHING,
         "dmd": _MATCHING | {"lam"},
-        "dmd2": _MATCHING | {"lam", "critic_lam"},
+        "dmd2": _MATCHING | {"lam", "critic_lam", "dims"},
         "d-dmd": _MATCHING,
         "magic": _MATCHING | {"pull", "anneal"},
-        "dmdr": _MATCHING - {"low", "high"} | {"lam", "pull", "anneal"},
+        "dmdr": _MATCHING - {"low", "high"} | {"lam", "dims", "pull", "anneal"},
         "naive": _ADAPTIVE,
         "amd": _ADAPTIVE | {"k", "normalise"},
         "amd-literal": _ADAPTIVE | {"k", "normalise"},

@@ -272,16 +272,23 @@ def judged_run(library: Library, scale: str, seed: int, benchmark: str) -> Run:
     return library.run(teachers[0], scale, seed)
 
 
+def sample_count(run: Run, benchmark: Benchmark) -> int:
+    """How many samples a benchmark has at the run's scale; 0: as many as its prompts' source has."""
+    if run.system.track == "text":
+        return run.text.prompts.get(benchmark.name, 0) * benchmark.per_prompt
+    return run.scale.klass.samples
+
+
 def shards(run: Run, benchmark: str) -> list[str]:
     """The parts that a run's samples are put together from; none where one job draws them all."""
-    parts = run.scale.klass.sample_shards
+    parts = run.sizes.sample_shards
     place = (run.scale.name, run.name, run.seed, benchmark)
     return [shard(*place, part, parts) for part in range(parts)] if parts > 1 else []
 
 
 def scorers(run: Run) -> list[str]:
-    """Checkpoints of the judge and the reward, where they are trained here."""
-    return list(dict.fromkeys(folder(other) for other in (run.judge, run.reward) if other is not None))
+    """Checkpoints of the judges and the reward, where they are trained here."""
+    return list(dict.fromkeys(folder(other) for other in (run.judge, run.reward, *run.panel) if other is not None))
 
 
 def score_inputs(run: Run, benchmark: str) -> list[str]:
@@ -331,8 +338,7 @@ def job_digest(
     if rule == "grid":
         return digests.digest(["grid", run.digest])
     entry = library.benchmarks[_given(benchmark, rule, "benchmark")]
-    sizes = run.scale.klass
-    count = sizes.trace_samples if rule == "trace" else sizes.samples
+    count = run.sizes.trace_samples if rule == "trace" else sample_count(run, entry)
     drawn = digests.sample_digest(run.digest, run.system, run.scale, run.domain, entry, count)
     if rule in ("shard", "gather", "sample"):
         return drawn
@@ -349,14 +355,15 @@ RULES = (
 
 def reference_digest(run: Run, benchmark: Benchmark) -> str:
     """What samples of a benchmark are compared with, and what real images score: the same for every run of a track."""
-    drawn = digests.digest(["real", benchmark.seed, run.scale.klass.samples])
+    drawn = digests.digest(["real", benchmark.seed, sample_count(run, benchmark)])
     return digests.digest(["reference", _judged(drawn, run, benchmark)])
 
 
 def _judged(drawn: str, run: Run, benchmark: Benchmark) -> str:
     judge = run.judge.digest if run.judge else ""
     reward = run.reward.digest if run.reward else ""
-    return digests.score_digest(drawn, benchmark, run.domain, judge, reward)
+    panel = {each.system.name: each.digest for each in run.panel}
+    return digests.score_digest(drawn, benchmark, run.domain, judge, reward, panel)
 
 
 def _report_digest(library: Library, rule: str, scale: str, name: str) -> str:

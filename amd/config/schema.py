@@ -12,6 +12,8 @@ Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Track = Literal["plane", "class", "text", "video"]
+Stage = Literal["short", "long", "finetune", "ablation"]
+ScorerArchitecture = Literal["align-plain", "align-residual", "detector"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -88,25 +90,40 @@ class Pretraining(Closed):
     label_dropout: Share = 0.1  # teachers only: share of labels replaced by the null class (CFG)
 
 
-class ClassSizes(Closed):
-    """Sizes of the class-conditional track (Table 4, Figures 5 and 6)."""
+class TrackSizes(Closed):
+    """Sizes that every track of trained images has."""
 
-    network: SiTSize
     batch: Positive  # global batch of a student or fake update, all ranks and micro-batches together
     micro_batch: Positive  # rows per process per forward; accumulation = batch / (world size x micro_batch)
-    group: Positive  # K of Eq. 12: consecutive rows that share a label
+    group: Positive  # K of Eq. 12: consecutive rows that share a label or a prompt
     lr: Rate  # student
     fake_lr: Rate
-    iterations: dict[Literal["short", "long", "finetune", "ablation"], Positive]  # student updates per stage
+    iterations: dict[Stage, Positive]  # student updates per stage
     milestones: Positive  # students kept along a run, evenly spaced, the last one included (Figures 5 and 6)
     teacher: Pretraining | None = None  # None: published weights (the domain says which)
-    classifier: Pretraining | None = None
     tether_pairs: Positive  # (noise, teacher ODE sample) pairs of the tether force
-    teacher_steps: Positive  # Euler steps of the teacher when it samples
-    samples: Positive  # per student for a benchmark
+    teacher_steps: Positive  # steps of the teacher's ODE when it samples
     sample_batch: Positive
     sample_shards: Positive = 1  # jobs that share the samples of one student; they are put together afterwards
     trace_samples: Positive  # per milestone for Figures 5 and 6
+
+
+class ClassSizes(TrackSizes):
+    """Sizes of the class-conditional track (Table 4, Figures 5 and 6)."""
+
+    network: SiTSize
+    classifier: Pretraining | None = None
+    samples: Positive  # per student for a benchmark
+
+
+class TextSizes(TrackSizes):
+    """Sizes of the text-to-image track (Tables 2, 3, 7, 8, 9 and Figure 9)."""
+
+    network: UNetSize
+    recompute: bool = False  # gradient checkpointing of student and fake: a forward more for less memory
+    images: Positive | None = None  # captioned images that a teacher trained here, or a critic, sees; None: all
+    scorers: dict[ScorerArchitecture, Pretraining] = {}  # of what judges or rewards and is trained here
+    prompts: dict[str, Positive] = {}  # "train" or a benchmark -> how many of its source's prompts; absent: all
 
 
 class PlaneSizes(Closed):
@@ -134,6 +151,7 @@ class Scale(Closed):
     domains: dict[Track, str]  # track -> domain
     plane: PlaneSizes
     klass: ClassSizes = Field(alias="class")
+    text: TextSizes | None = None  # None: the text track does not run at this scale
     footprints: dict[str, Footprint]  # rule -> footprint; "default" serves the rules not named
 
 
@@ -157,25 +175,56 @@ class Data(Closed):
 
 
 class Autoencoder(Closed):
-    """A diffusers AutoencoderKL between pixels and latents; absent where the network works in pixels."""
+    """Between pixels and latents; absent where the network works in pixels.
 
-    asset: Asset
-    scaling: Rate  # latents are multiplied by it (SD VAE: 0.18215)
+    kl: a diffusers AutoencoderKL from its file. shuffle: f x f pixels into channels, without loss.
+    """
+
+    kind: Literal["kl", "shuffle"] = "kl"
+    asset: Asset | None = None  # of a kl
+    factor: Positive | None = None  # f of a shuffle
+    scaling: Rate  # latents are multiplied by it (SD VAE: 0.18215, SDXL's 0.13025)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Autoencoder":
+        if (self.kind == "kl") != (self.asset is not None) or (self.kind == "shuffle") != (self.factor is not None):
+            raise ValueError("a kl has an asset and no factor, a shuffle a factor and no asset")
+        return self
+
+
+class Encoder(Closed):
+    """What turns prompts into what the network reads."""
+
+    name: str  # a key of amd.backbones.text.ENCODERS
+    assets: list[Asset] = []
+    length: Positive | None = None  # tokens; None: the encoder's own (CLIP: 77)
+    kept: bool = False  # encode each prompt once and keep the states on disk: for closed sets of prompts
+
+
+class Prompts(Closed):
+    """Where prompts come from."""
+
+    source: str  # a key of amd.data.prompts.PROMPTS
+    assets: list[Asset] = []
+    seed: int = 0  # of sources that compose them
+    categories: dict[str, str] = {}  # prefix of a metric -> category of the source (hpdv2: anime -> anime)
 
 
 class PublishedTeacher(Closed):
     """Teacher weights that someone else trained."""
 
     asset: Asset
-    layout: Literal["sit", "repa"]  # whose key names and time arrow the file has
+    layout: Literal["sit", "repa", "diffusers"]  # whose key names and time arrow the file has
 
 
 class Scorer(Closed):
     """Something that gives a reward or a metric: a classifier trained here (system) or a published network (assets)."""
 
-    name: str  # a key of REWARDS or JUDGES
+    name: str  # a key of REWARDS, TEXT_SCORERS or JUDGES
     system: str | None = None
     assets: list[Asset] = []
+    settings: dict[str, str] = {}  # of a published one, e.g. {version: v2.1}
+    times: Rate = 1.0  # what its mean is multiplied by in a table (the paper prints HPSv2 and ImageReward x 100)
 
 
 class Domain(Closed):
@@ -185,12 +234,17 @@ class Domain(Closed):
     title: str
     track: Track
     stand_in: str | None = None  # what this replaces, said in every banner; None at paper scale
-    classes: Positive
+    classes: Annotated[int, Field(ge=0)] = 0  # of the class track
     pixels: tuple[Positive, Positive]  # (channels, side)
     latents: tuple[Positive, Positive]  # (channels, side) of what the network sees
     data: Data | None = None  # None: nothing reads real images (paper scale: statistics are an asset of the judge)
     autoencoder: Autoencoder | None = None
     teacher: PublishedTeacher | None = None  # None: the teacher system is trained here
+    encoder: Encoder | None = None  # of the text track, as the next two
+    prompts: dict[str, Prompts] = {}  # "train", and each benchmark
+    panel: dict[
+        str, Scorer
+    ] = {}  # what judges a benchmark's images, by the stem of its metrics: hpsv2, fid, geneval ...
     reward: Scorer
     judge: Scorer
     metrics: dict[str, str]  # metric key -> its honest name here, e.g. fid -> FD-digits
@@ -219,6 +273,8 @@ class Numbers(Closed):
     high: Share | None = None
     eta: Share | None = None  # backward simulation: 1 fresh noise, 0 ODE
     steps: Positive | None = None  # of the student's rollout
+    first: Share | None = None  # time at which the student is asked for pure noise; 0.6 is DMD2's one step (index 399)
+    dims: Positive | None = None  # size of the latent at which lam was tuned; it is scaled to the own one
 
 
 class LoRA(Closed):
@@ -232,7 +288,7 @@ class System(Closed):
     """One thing that is trained or sampled; `kind` says which keys it may have."""
 
     name: str = ""
-    kind: Literal["student", "teacher", "classifier", "plane"]
+    kind: Literal["student", "teacher", "classifier", "scorer", "plane"]
     track: Track
     title: str
     about: str = ""  # one or two sentences for the report
@@ -241,14 +297,15 @@ class System(Closed):
     numbers: Numbers = Numbers()
     start: str | None = None  # students: the system whose weights it begins from
     teacher: str | None = None  # students: the real teacher's system
-    stage: Literal["short", "long", "finetune", "ablation"] | None = None  # students: key of Scale.class.iterations
+    stage: Stage | None = None  # students: key of the track's iterations
     cfg_weight: Annotated[float, Field(ge=1)] = 1.0  # w of Eq. 9: uncond + w (cond - uncond)
     lora: LoRA | None = None  # students: None trains a full fake teacher
+    student_lora: LoRA | None = None  # students: None trains the whole student
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # students: decay per iteration; 0 keeps the raw weights
     warmup: Share = 0.0  # students: share of the iterations over which both learning rates rise linearly to their value
     teacher_seed: int = 0  # students: whose teacher (a teacher of another seed is one config line)
-    architecture: Literal["conv", "resnet"] | None = None  # classifiers
-    half: Literal[0, 1] | None = None  # classifiers: which half of the data trains it
+    architecture: Literal["conv", "resnet"] | ScorerArchitecture | None = None  # classifiers and scorers
+    half: Literal[0, 1] | None = None  # classifiers and scorers: which half of the data trains it
     sources: dict[str, str] = {}  # number -> where it comes from
 
 
@@ -287,6 +344,7 @@ class Benchmark(Closed):
     labels: Literal["balanced", "random"] = "balanced"
     seed: int = 0  # of the samples; sample i of every system starts from the same noise
     metrics: list[str]
+    per_prompt: Positive = 1  # images of each prompt (text track)
     splits: Positive = 10  # of the inception score
 
 
@@ -336,9 +394,11 @@ class Figure(Closed):
     caption: str
     track: Track
     paper: str | None = None
-    kind: Literal["plane", "law", "curves", "coevolution", "dose", "gallery"]
+    kind: Literal["plane", "law", "curves", "coevolution", "dose", "gallery", "winrate"]
     systems: dict[str, str] = {}  # printed title -> system
     problems: list[str] = []
+    benchmarks: list[str] = []  # winrate: whose prompts are the contests
+    baseline: str | None = None  # winrate: the title that the others play against
     benchmark: str | None = None  # whose metrics curves, coevolution and dose show
     stage: Literal["finetune", "ablation"] = "finetune"  # which iterations the curves run over
     metrics: list[str] = []

@@ -43,14 +43,16 @@ def backward_simulation(
     *,
     steps: int = 1,
     eta: float = 1.0,
+    first: float = 0.0,
 ) -> Trajectory:
     """Roll the student to an exit step; the prediction there is x, with its graph where `grad` is on.
 
     The exit is drawn once for all rows and ranks, so that a group's advantage measures quality and not the exit.
-    `full` runs to the last step instead (sampling).
+    `full` runs to the last step instead (sampling). `first` is the time at which the student is asked for pure noise:
+    an eps-predicting network divides by alpha there, so DMD2's one-step SDXL is asked at 0.6 (index 399).
     """
     exit_step = steps - 1 if full else (noise.integer("exit", steps) if steps > 1 else 0)
-    times = grid(steps)
+    times = [first, *grid(steps)[1:]]
     x_t = noise.normal("z", shape)
     states = []
     for index in range(exit_step):

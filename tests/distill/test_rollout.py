@@ -128,3 +128,10 @@ def test_a_rollout_asks_the_student_once_per_step() -> None:
         company, draws = Company(), noise(iteration)
         trajectory = backward_simulation(steps=4)(company.cast(), BATCH.draw(draws), SHAPE, draws, False, False)
         assert company.calls["student"] == len(trajectory.states)
+
+
+def test_pure_noise_may_be_asked_for_at_another_time() -> None:
+    company, draws = Company(), noise()
+    trajectory = backward_simulation(first=0.6)(company.cast(), BATCH.draw(draws), SHAPE, draws, True, False)
+    assert trajectory.t_g.tolist() == [0.6] * len(trajectory.t_g)
+    assert trajectory.states[0].equal(draws.normal("z", SHAPE))  # the input is pure noise all the same

@@ -100,7 +100,7 @@ def test_the_printed_taxonomy_word_for_word() -> None:
     rows = {line.split(" | ")[0].strip("| "): line for line in taxonomy().splitlines()}
     assert rows["AMD (Ours)"] == (
         "| AMD (Ours) | adaptive(s=0.5) | 0 | uniform(low=0.02, high=0.98, share=sample) | frozen() | "
-        "sharpened(k=1.0, normalise=batch) | backward_simulation(steps=1, eta=1.0) | "
+        "sharpened(k=1.0, normalise=batch) | backward_simulation(steps=1, eta=1.0, first=0.0) | "
         "two_time_scales(ratio=5, samples=fresh) |"
     )
     assert "| adversarial(lam=0.003, dims=12288) against discriminator(critic_lam=0.01) |" in rows["DMD2"]
@@ -121,7 +121,7 @@ def test_the_ablations_take_one_thing_away_each() -> None:
 
 # --- what a configuration may say -------------------------------------------------------------------------------------
 
-INTERNAL = {"share", "samples", "floor", "dims", "a", "b"}  # choices of a row, or constants of a source: not a user's
+INTERNAL = {"share", "samples", "floor", "a", "b"}  # choices of a row, or constants of a source: not a user's
 
 
 def test_a_configuration_knows_every_method() -> None:
