@@ -17,11 +17,12 @@ help:  ## this list
 
 setup: $(STAMP)  ## make .venv and install; does nothing when it is up to date
 
-$(STAMP): pyproject.toml requirements.lock
+$(STAMP): pyproject.toml requirements.lock requirements-nodeps.lock
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there; install Python 3.11, or say PYTHON=/path/to/it"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
 	@echo "Installing (about 6 GB with the pinned torch; a few minutes) ..."
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c requirements.lock -e '.[dev,cluster]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r requirements-nodeps.lock
 	@touch $@
 
 tiny: setup  ## the main job on this CPU: teacher, students, Table 4, Figures 5 to 8, report

