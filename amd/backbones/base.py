@@ -31,6 +31,7 @@ class Backbone(nn.Module, ABC):
     precision: Precision
     width: int  # D of `features`
     depth: int  # `features` takes layers 0 .. depth - 1
+    recompute: bool = False  # blocks are run again in the backward pass, for less memory
     lora_targets: tuple[str, ...] = ("qkv", "proj")
     """Ends of the names of the linear layers that `amd.backbones.adapters.add_lora` adapts: those of the attention."""
 

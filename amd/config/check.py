@@ -18,7 +18,7 @@ NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
     "plane": ("backbone", "method"),
 }
 MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about and sources are for all
-    "student": ("numbers", "cfg_weight", "lora", "student_lora", "ema", "warmup", "teacher_seed"),
+    "student": ("numbers", "cfg_weight", "lora", "student_lora", "batch", "ema", "warmup", "teacher_seed"),
     "teacher": ("cfg_weight",),
     "classifier": (),
     "scorer": (),
@@ -77,6 +77,8 @@ def _text_misfit(scale: Scale, domain: Domain) -> str | None:
         return "a domain of the text track has an encoder and prompts.train; add both"
     if domain.teacher is None and (sizes.teacher is None or domain.data is None):
         return "a teacher trained here takes the scale's text.teacher and the domain's data; else name a published one"
+    if uncounted := sorted(set(domain.prompts) - set(sizes.prompts)):
+        return f"text.prompts.{uncounted[0]} is missing: how many of the domain's prompts a run takes"
     if domain.latents[1] % 2 ** (len(sizes.network.channels) - 1):
         return f"latents of side {domain.latents[1]} cannot be halved {len(sizes.network.channels) - 1} times"
     return None
@@ -113,6 +115,12 @@ def _sizes(library: "Library", document: Any, sizes: TrackSizes, track: str) -> 
             f"{document.at(track, 'group')}: 1 will not do: {grouped[0]} and {len(grouped) - 1} more compare a "
             "sample with its group (Eq. 12), and one sample has no spread; use 2 or more, e.g. 8"
         )
+    small = sorted(s.name for s in students if s.batch == "small")
+    if small and sizes.small_batch is None:
+        yield f"{document.at(track, 'small_batch')}: missing; system '{small[0]}' asks for it"
+    if sizes.small_batch is not None and sizes.small_batch % sizes.group:
+        here = document.at(track, "small_batch")
+        yield f"{here}: {track}.group {sizes.group} does not divide it ({sizes.small_batch})"
     stages = {s.stage for s in students if s.stage}
     stages |= {f.stage for f in library.figures.values() if f.track == track and f.kind in ("curves", "coevolution")}
     for stage in sorted(stages - set(sizes.iterations)):

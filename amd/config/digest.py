@@ -64,12 +64,15 @@ def run_digest(
             return digest(content | {"published": domain.teacher})
         return digest(content | {"data": domain.data, "pretraining": sizes.teacher})
     content |= {
-        "system": system.model_dump(exclude=WORDS | {"start", "teacher", "stage"}, exclude_none=True),
+        "system": system.model_dump(exclude=WORDS | {"start", "teacher", "stage", "batch"}, exclude_none=True),
         "start": start,
         "teacher": teacher,
         "iterations": iterations,
-        **{key: getattr(sizes, key) for key in ("batch", "group", "lr", "fake_lr", "milestones")},
+        "batch": sizes.batch if system.batch == "full" else sizes.small_batch,
+        **{key: getattr(sizes, key) for key in ("group", "lr", "fake_lr", "milestones")},
     }
+    if domain.cfg_weight is not None:
+        content |= {"cfg_weight": domain.cfg_weight}
     if system.track == "text":
         assert scale.text is not None
         content |= {"prompts": domain.prompts.get("train"), "count": scale.text.prompts.get("train")}
@@ -107,7 +110,7 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
         content |= {"prompts": prompts and prompts.model_dump(exclude={"categories"}), "each": benchmark.per_prompt}
     if system.kind == "teacher":
         steps = scale.text.teacher_steps if system.track == "text" and scale.text else scale.klass.teacher_steps
-        content |= {"steps": steps, "cfg_weight": system.cfg_weight}
+        content |= {"steps": steps, "cfg_weight": domain.cfg_weight or system.cfg_weight}
     return digest(content)
 
 
@@ -129,6 +132,7 @@ def score_digest(
         times = {key: each.times for key, each in domain.panel.items()}
         prompts = domain.prompts.get(benchmark.name)
         content |= {"panel": members, "times": times, "categories": prompts.categories if prompts else {}}
+        content |= {"real": domain.real}
     return digest(content)
 
 

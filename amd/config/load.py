@@ -59,6 +59,17 @@ class Run:
         return self.text if self.system.track == "text" else self.scale.klass
 
     @property
+    def cfg_weight(self) -> float:
+        """w of Eq. 9: the domain's where its teacher needs an own one, else the system's."""
+        return self.system.cfg_weight if self.domain.cfg_weight is None else self.domain.cfg_weight
+
+    @property
+    def batch(self) -> int:
+        """Rows of a student or fake update over all ranks and micro-batches."""
+        sizes = self.sizes
+        return sizes.batch if self.system.batch == "full" or sizes.small_batch is None else sizes.small_batch
+
+    @property
     def text(self) -> TextSizes:
         """The scale's sizes of the text track."""
         assert self.scale.text is not None, "checked when the domain was asked for"

@@ -36,6 +36,8 @@ class Footprint(Closed):
     mem_mb: Positive = 2000
     runtime_min: Positive = 60
     save_every_s: Annotated[float, Field(ge=0)] = 60.0  # between training states: what a killed job loses at most
+    sharding: Literal["none", "fsdp2"] = "none"  # of a distillation's networks over the processes of a node
+    offload: bool = False  # with fsdp2: the frozen teacher rests on the CPU
 
 
 class SiTSize(Closed):
@@ -94,6 +96,7 @@ class TrackSizes(Closed):
     """Sizes that every track of trained images has."""
 
     batch: Positive  # global batch of a student or fake update, all ranks and micro-batches together
+    small_batch: Positive | None = None  # of systems that ask for it: another reading of the paper
     micro_batch: Positive  # rows per process per forward; accumulation = batch / (world size x micro_batch)
     group: Positive  # K of Eq. 12: consecutive rows that share a label or a prompt
     lr: Rate  # student
@@ -238,6 +241,7 @@ class Domain(Closed):
     pixels: tuple[Positive, Positive]  # (channels, side)
     latents: tuple[Positive, Positive]  # (channels, side) of what the network sees
     data: Data | None = None  # None: nothing reads real images (paper scale: statistics are an asset of the judge)
+    real: Data | None = None  # what a Frechet distance compares with in the text track; None: data
     autoencoder: Autoencoder | None = None
     teacher: PublishedTeacher | None = None  # None: the teacher system is trained here
     encoder: Encoder | None = None  # of the text track, as the next two
@@ -245,6 +249,7 @@ class Domain(Closed):
     panel: dict[
         str, Scorer
     ] = {}  # what judges a benchmark's images, by the stem of its metrics: hpsv2, fid, geneval ...
+    cfg_weight: Annotated[float, Field(ge=1)] | None = None  # guidance that this teacher needs; None: the system's
     reward: Scorer
     judge: Scorer
     metrics: dict[str, str]  # metric key -> its honest name here, e.g. fid -> FD-digits
@@ -301,6 +306,7 @@ class System(Closed):
     cfg_weight: Annotated[float, Field(ge=1)] = 1.0  # w of Eq. 9: uncond + w (cond - uncond)
     lora: LoRA | None = None  # students: None trains a full fake teacher
     student_lora: LoRA | None = None  # students: None trains the whole student
+    batch: Literal["full", "small"] = "full"  # students: the scale's batch, or its small_batch
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # students: decay per iteration; 0 keeps the raw weights
     warmup: Share = 0.0  # students: share of the iterations over which both learning rates rise linearly to their value
     teacher_seed: int = 0  # students: whose teacher (a teacher of another seed is one config line)

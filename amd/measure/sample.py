@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amd.backbones.base import Backbone, backbone
+from amd.backbones.base import Backbone, fill
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
@@ -33,8 +33,10 @@ from amd.train.artifact import (
     versions,
     write_json,
 )
+from amd.train.conditions import Conditions, conditions, prompts_for
 from amd.train.finished import weights
-from amd.train.ode import euler
+from amd.train.networks import blank
+from amd.train.ode import ode
 from amd.train.progress import Progress
 from amd.train.reward import build_decoder
 from amd.train.threads import threads
@@ -84,11 +86,17 @@ class IndexNoise:
         return int(torch.randint(high, (), generator=generator(self.seed, self.phase, purpose)))
 
 
-def labels(benchmark: Benchmark, classes: int, indices: Sequence[int]) -> Tensor:
-    """(b,) int64. Balanced: sample i asks for class i mod classes, so that every prefix is nearly balanced too."""
+def labels(benchmark: Benchmark, count: int, indices: Sequence[int]) -> Tensor:
+    """(b,) int64, what each sample is asked for, of `count` classes or prompts.
+
+    Prompts: `per_prompt` consecutive samples of each, in order. Classes, balanced: sample i asks for class i mod count,
+    so that every prefix is nearly balanced too.
+    """
+    if benchmark.track == "text":
+        return torch.tensor([index // benchmark.per_prompt for index in indices])
     if benchmark.labels == "balanced":
-        return torch.tensor([index % classes for index in indices])
-    return IndexNoise(benchmark.seed, tuple(indices)).integers("label", classes)
+        return torch.tensor([index % count for index in indices])
+    return IndexNoise(benchmark.seed, tuple(indices)).integers("label", count)
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,7 @@ class Sampler:
     run: Run
     benchmark: Benchmark
     network: Backbone
+    asked: Conditions  # of the benchmark's classes or prompts
     decode: Decode
     device: torch.device
 
@@ -107,10 +116,10 @@ class Sampler:
 
         FloatingPointError where an image is not finite: it would be stored as a black one.
         """
-        wanted = labels(self.benchmark, self.run.domain.classes, indices)
+        wanted = labels(self.benchmark, self.asked.count, indices)
         noise = IndexNoise(self.benchmark.seed, tuple(indices), device=self.device)
-        cond = {"label": wanted.to(self.device)}
-        conditioning = Conditioning(cond, self.network.null(cond), 1)
+        cond = self.asked.of(wanted.to(self.device))
+        conditioning = Conditioning(cond, self.asked.null(cond), 1)
         channels, side = self.run.domain.latents
         x = self.decode(self._latents(conditioning, (channels, side, side), noise)).float().cpu()
         if not bool(x.isfinite().all()):
@@ -122,11 +131,11 @@ class Sampler:
     def _latents(self, conditioning: Conditioning, shape: tuple[int, ...], noise: IndexNoise) -> Tensor:
         network, system = self.network.predict_x0, self.run.system
         if system.method is None:
-            steps = self.run.scale.klass.teacher_steps
-            return euler(network, noise.normal("z", shape), conditioning, steps, system.cfg_weight)
+            steps = self.run.sizes.teacher_steps
+            return ode(self.network.path)(network, noise.normal("z", shape), conditioning, steps, self.run.cfg_weight)
         rollout = row(system.method, system.numbers.model_dump(exclude_none=True)).rollout
         # a rollout asks the student alone; nobody else is on stage when it samples
-        cast = Cast(network, network, network, self.network.native_loss, self.network.path, system.cfg_weight)
+        cast = Cast(network, network, network, self.network.native_loss, self.network.path, self.run.cfg_weight)
         return rollout(cast, conditioning, shape, noise, False, True).x
 
 
@@ -138,18 +147,20 @@ def device() -> torch.device:
 
 
 def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor]) -> Sampler:
-    """The run's network with these weights, in float32, and the way from its latents to pixels."""
-    channels, side = run.domain.latents
-    network = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
-    network.load_state_dict(dict(tensors))
-    network = network.to(device()).eval().requires_grad_(False)
+    """The run's network with these weights, in float32, what it is asked for, and the way from latents to pixels."""
+    where = device()
+    with torch.device("meta"):
+        network = blank(run)
+    fill(network, tensors, f"{run.name} seed {run.seed}")
+    network = network.to(where).eval().requires_grad_(False)
     assert network.precision == "float32"
-    return Sampler(run, benchmark, network, build_decoder(run, device()), device())
+    texts = prompts_for(run, benchmark.name).texts if run.system.track == "text" else ()
+    return Sampler(run, benchmark, network, conditions(run, where, texts), build_decoder(run, where), where)
 
 
 def draw(sampler: Sampler, indices: range, title: str) -> tuple[Tensor, Tensor]:
     """Images (n, C, H, W) uint8 and labels (n,), `sample_batch` at a time, with progress."""
-    size = sampler.run.scale.klass.sample_batch
+    size = sampler.run.sizes.sample_batch
     images, wanted = [], []
     with Progress(title, len(indices)) as progress:
         for start in range(0, len(indices), size):
@@ -170,7 +181,7 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
     part, parts = shard
     if not 0 <= part < parts:
         raise ValueError(f"shard {part}/{parts} is none: they are 0/{parts} to {parts - 1}/{parts}")
-    total = run.scale.klass.samples
+    total = plan.sample_count(run, benchmark)
     indices = range(part * total // parts, (part + 1) * total // parts)
     folder = Path(plan.folder(run))
     sampler = build_sampler(run, benchmark, weights(run))

@@ -81,10 +81,9 @@ def identity(run: Run, benchmark: Benchmark, judge: Judge) -> dict[str, object]:
 
 def check(run: Run, benchmark: Benchmark, samples: Path, manifest: Mapping[str, object], n: int) -> None:
     """Whether these samples are the ones that the score would say they are."""
-    if n != run.scale.klass.samples:
+    if n != (asked := plan.sample_count(run, benchmark)):
         raise ValueError(
-            f"{samples}: {n} samples, but scale '{run.scale.name}' scores {run.scale.klass.samples}; "
-            "gather all shards, or sample again"
+            f"{samples}: {n} samples, but scale '{run.scale.name}' scores {asked}; gather all shards, or sample again"
         )
     said = {"benchmark": benchmark.name, "version": benchmark.version, "run": run.name, "run_digest": run.digest}
     for key, value in {**said, "seed": run.seed}.items():

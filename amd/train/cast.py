@@ -19,22 +19,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from amd.backbones.adapters import add_lora, set_scale, view
-from amd.backbones.base import Backbone, backbone, fill
-from amd.backbones.critic import Critic
+from amd.backbones.adapters import add_lora, view
+from amd.backbones.base import Backbone
 from amd.config import plan
 from amd.config.load import Run
-from amd.data.labels import labels
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
 from amd.distill.step import Batch
-from amd.distill.types import Cast, Condition, Conditioning
+from amd.distill.types import Cast, Condition
 from amd.distill.types import Noise as Draws
 from amd.train.artifact import artifact_sha
+from amd.train.conditions import Conditions, conditions, grouped, prompts_for
 from amd.train.devices import Ranks, alone
 from amd.train.finished import weights
+from amd.train.networks import network
 from amd.train.pairs import Pairs, make
 from amd.train.reward import build_decoder, build_encoder, build_reward
+from amd.train.sharding import Teacher, shard, views
 from amd.train.stop import Stop
 from amd.train.weights import Trainable, frozen, trainable
 
@@ -48,6 +49,7 @@ class Company(NamedTuple):
     cast: Cast
     modules: dict[str, nn.Module]  # "student", "fake", and "critic" where there is one: everything that trains
     optimisers: dict[str, Optimizer]  # "student", and "fake" with the critic
+    batch: Batch  # what a rollout is asked for
 
 
 def method_of(run: Run) -> Method:
@@ -56,15 +58,15 @@ def method_of(run: Run) -> Method:
     return row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
 
 
-def build_batch(run: Run) -> Batch:
-    """Labels in groups of K for every method, so that methods differ by their slots and not by their batches."""
-    classes, (channels, side) = run.domain.classes, run.domain.latents
+def build_batch(run: Run, asked: Conditions) -> Batch:
+    """Labels or prompts in groups of K for every method, so that methods differ by their slots alone."""
+    channels, side = run.domain.latents
+    return Batch(grouped(asked, run.sizes.group), (channels, side, side))
 
-    def draw(noise: Draws) -> Conditioning:
-        label = labels(noise, classes, run.scale.klass.group)
-        return Conditioning({"label": label}, {"label": torch.full_like(label, classes)}, run.scale.klass.group)
 
-    return Batch(draw, (channels, side, side))
+def training_conditions(run: Run, device: torch.device) -> Conditions:
+    """What a student is asked for: every class, or the training prompts."""
+    return conditions(run, device, prompts_for(run, "train").texts if run.system.track == "text" else ())
 
 
 def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = None, stop: Stop | None = None) -> Company:
@@ -77,20 +79,26 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     assert run.teacher is not None
     assert run.start is not None
     base = weights(run.teacher)
+    asked = training_conditions(run, ranks.device)
     teacher = network(run, base, ranks.device).requires_grad_(False).eval()
     student = network(run, weights(run.start), ranks.device)
+    if system.student_lora is not None:
+        add_lora(student, system.student_lora.rank, student.lora_targets, seed=run.seed)
+        student = view(student, system.student_lora.scale)
+    student = shard(student, ranks)
     set_pull: Callable[[float], None] | None = None
+    real: Teacher
     if system.lora is None:
-        real, fake = teacher, network(run, _full_fake(run, base), ranks.device)
+        real = shard(teacher, ranks, frozen=True)
+        fake = shard(network(run, _full_fake(run, base), ranks.device), ranks)
     else:
-        add_lora(teacher, system.lora.rank, seed=run.seed)
-        real, fake = view(teacher, 0.0), view(teacher, system.lora.scale)
+        add_lora(teacher, system.lora.rank, teacher.lora_targets, seed=run.seed)
+        real, fake, set_pull = views(teacher, system.lora.scale, ranks)
         _continue_branch(run, fake)
-        set_pull = _puller(real, system.lora.scale)
     modules: dict[str, nn.Module] = {"student": student, "fake": fake}
     logit: Callable[[Tensor, Tensor, Condition], Tensor] | None = None
     if method.reads("logit"):
-        critic = Critic(student.width, student.depth, seed=run.seed).to(ranks.device)
+        critic = shard(student.critic(run.seed).to(ranks.device), ranks)
         modules["critic"], logit = critic, _judge(fake, critic)
     cast = Cast(
         student=student,
@@ -98,31 +106,21 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
         fake=fake,
         fake_loss=fake.native_loss,
         path=student.path,
-        cfg_weight=system.cfg_weight,
+        cfg_weight=run.cfg_weight,
         reward=_reward(run, method, ranks.device) if method.reads("reward") else None,
         logit=logit,
         pairs=_pairs(run, real, ranks, state, stop or Stop()) if method.reads("pairs") else None,
-        real_data=_real_data(run, ranks.device) if method.reads("real_data") else None,
+        real_data=_real_data(run, asked, ranks.device) if method.reads("real_data") else None,
         set_pull=set_pull,
         gather=ranks.gather,
     )
     beside = [module for role, module in modules.items() if role != "student"]
     groups = {"student": trainable(student), "fake": trainable(*beside)}
-    lr = {"student": run.scale.klass.lr, "fake": run.scale.klass.fake_lr}
+    lr = {"student": run.sizes.lr, "fake": run.sizes.fake_lr}
     optimisers: dict[str, Optimizer] = {
         role: AdamW(group, lr[role], BETAS, weight_decay=DECAY[role], fused=True) for role, group in groups.items()
     }
-    return Company(cast, modules, optimisers)
-
-
-def network(run: Run, tensors: dict[str, Tensor], device: torch.device) -> Backbone:
-    """The run's backbone with these weights (its own copy of them), in the scale's precision."""
-    channels, side = run.domain.latents
-    with torch.device("meta"):  # nothing is initialised only to be overwritten
-        module = backbone(run.system.backbone)(run.scale.klass.network, run.domain.classes, channels, side)
-    fill(module, {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, f"for run {run.name}")
-    module.precision = run.scale.precision
-    return module
+    return Company(cast, modules, optimisers, build_batch(run, asked))
 
 
 def made_from(run: Run) -> dict[str, dict[str, str]]:
@@ -152,15 +150,6 @@ def _continue_branch(run: Run, fake: nn.Module) -> None:
         Trainable(fake).load_state_dict(weights(run.start, "fake"))
 
 
-def _puller(real: nn.Module, scale: float) -> Callable[[float], None]:
-    """pull in [0, 1], the share of the fake's branch that the real teacher borrows."""
-
-    def set_pull(pull: float) -> None:
-        set_scale(real, pull * scale)
-
-    return set_pull
-
-
 def _reward(run: Run, method: Method, device: torch.device) -> Callable[[Tensor, Condition], Tensor]:
     """R of decoded latents. The step asks with or without a graph; frozen weights carry none either way."""
     judge, decode = build_reward(run, device), build_decoder(run, device)
@@ -172,19 +161,22 @@ def _reward(run: Run, method: Method, device: torch.device) -> Callable[[Tensor,
     return lambda x, cond: judge(decode(x), cond)
 
 
-def _judge(fake: Backbone, critic: Critic) -> Callable[[Tensor, Tensor, Condition], Tensor]:
+def _judge(fake: Backbone, critic: nn.Module) -> Callable[[Tensor, Tensor, Condition], Tensor]:
     """The critic on the fake's features. Asked by the student (x_t has a graph), weights get no gradient."""
     moving = trainable(fake, critic)
+    layers: tuple[int, ...] = critic.layers  # type: ignore[assignment]
 
     def logit(x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         with frozen(moving) if x_t.requires_grad else nullcontext():
-            return critic(fake.features(x_t, t, cond, critic.layers))
+            return critic(fake.features(x_t, t, cond, layers))
 
     return logit
 
 
-def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
-    sizes, (channels, side) = run.scale.klass, run.domain.latents
+def _pairs(run: Run, teacher: Teacher, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
+    sizes, (channels, side) = run.sizes, run.domain.latents
+    if run.system.track != "class":
+        raise ValueError(f"systems/{run.system.name}.yaml: method '{run.system.method}' tethers the class track alone")
     if state is None:
         raise ValueError(
             f"method '{run.system.method}' reads the teacher's ODE pairs: name a state folder to keep them in"
@@ -198,26 +190,35 @@ def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: 
         shape=(channels, side, side),
         classes=run.domain.classes,
         steps=sizes.teacher_steps,
-        cfg_weight=run.system.cfg_weight,
+        cfg_weight=run.cfg_weight,
         seed=run.seed,
         ranks=ranks,
         stop=stop,
     )
 
 
-def _real_data(run: Run, device: torch.device) -> Callable[[Draws], tuple[Tensor, Condition]]:
-    """Real images and their labels, drawn with replacement; encoded as they are drawn where the domain has latents."""
+def _real_data(run: Run, asked: Conditions, device: torch.device) -> Callable[[Draws], tuple[Tensor, Condition]]:
+    """Real images and what they show, drawn with replacement; encoded as they are drawn where there are latents."""
     data = run.domain.data
     if data is None:
         raise ValueError(
             f"domains/{run.domain.name}.yaml: method '{run.system.method}' trains a critic on real images: set data"
         )
-    real = collection(data.source, data.assets, run.mirror, run.domain.pixels)
     encode, (channels, side) = build_encoder(run, device), run.domain.latents
+    if run.system.track == "text":
+        from amd.data.captioned import captioned  # the class track has no captions
+
+        shown = captioned(data.source, data.assets, run.mirror, run.domain.pixels, run.text.images)
+        said, count, take = conditions(run, device, shown.texts), len(shown), shown.take
+        meant: Callable[[Tensor], Condition] = lambda index: said.of(shown.prompt[index].to(device))  # noqa: E731
+    else:
+        real = collection(data.source, data.assets, run.mirror, run.domain.pixels)
+        count, take = len(real), real.take
+        meant = lambda index: asked.of(real.label[index].to(device))  # noqa: E731
 
     def draw(noise: Draws) -> tuple[Tensor, Condition]:
-        index = noise.integers("real", len(real)).cpu()
-        x = encode(real.take(index).to(device), noise.normal("encode", (channels, side, side)))
-        return x, {"label": real.label[index].to(device)}
+        index = noise.integers("real", count).cpu()
+        x = encode(take(index).to(device), noise.normal("encode", (channels, side, side)))
+        return x, meant(index)
 
     return draw

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from amd.config.load import Run
 from amd.distill.noise import Noise
 from amd.distill.step import step
 from amd.train.artifact import intact, read_meta, write_artifact, write_tensors
-from amd.train.cast import build_batch, build_cast, made_from, method_of
+from amd.train.cast import build_cast, made_from, method_of
 from amd.train.checkpoint import Session
 from amd.train.devices import Ranks, leave, ranks, threads
 from amd.train.journal import Journal
@@ -24,6 +25,7 @@ from amd.train.kept import NAME, keep, put_back
 from amd.train.lease import Lease
 from amd.train.optimise import NonFinite, Optimise, learning_rate
 from amd.train.progress import Progress
+from amd.train.sharding import sharded, whole
 from amd.train.stop import Stop
 from amd.train.weights import EMA, Trainable, rising, trainable
 
@@ -38,14 +40,24 @@ def milestones(iterations: int, count: int) -> list[int]:
     return sorted({round(iterations * k / count) for k in range(1, count + 1)} - {0})
 
 
-def distill(run: Run, out: Path, state: Path, budget_s: float | None = None, *, save_every_s: float = 60.0) -> None:
+def distill(
+    run: Run,
+    out: Path,
+    state: Path,
+    budget_s: float | None = None,
+    *,
+    save_every_s: float = 60.0,
+    sharding: Literal["none", "fsdp2"] = "none",
+    offload: bool = False,
+) -> None:
     """Train a student: artefact `out`, training state in `state`.
 
     Exit code 75 (SystemExit) after SIGTERM, SIGINT or a budget that nears its end, with everything saved. Raises
-    NonFinite before an optimiser moves on a value that is none. Under several processes all call this.
+    NonFinite before an optimiser moves on a value that is none. Under several processes all call this; `sharding` and
+    `offload` are a footprint's (`amd.train.devices.ranks`), and change a student by rounding only.
     """
     threads()
-    out, state, world = Path(out), Path(state), ranks()
+    out, state, world = Path(out), Path(state), ranks(sharding, offload=offload)
     with ExitStack() as stack:
         stop = stack.enter_context(Stop(budget_s))
         lease = Lease(state, interrupted=stop.give_up) if world.main else None
@@ -66,19 +78,20 @@ class Training:
     def __init__(self, run: Run, out: Path, state: Path, world: Ranks, stop: Stop, lease: Lease | None) -> None:
         """Builds everybody and resumes the newest good state."""
         self.run, self.out, self.state, self.world, self.stop, self.lease = run, out, state, world, stop, lease
-        sizes, system = run.scale.klass, run.system
+        sizes, system = run.sizes, run.system
         self.title = f"{run.name} seed {run.seed}"
         self.method = method_of(run)
         self.company = build_cast(run, world, state=state, stop=stop)
-        self.batch = build_batch(run)
-        self.micro = world.micro(sizes.batch, sizes.micro_batch, sizes.group)
+        self.batch = self.company.batch
+        self.micro = world.micro(run.batch, sizes.micro_batch, sizes.group)
         self.iterations = run.stage_iterations
         self.milestones = milestones(self.iterations, sizes.milestones)
         self.ema = EMA(self.company.modules["student"], system.ema) if system.ema else None
-        self.session = Session(state, f"{run.digest}-seed{run.seed}", quiet=not world.main)
+        self.session = Session(state, f"{run.digest}-seed{run.seed}", main=world.main)
         self.done = self.session.restore(self._roles(), self.company.optimisers)
         assert len(set(world.collect(self.done))) == 1, "ranks resumed different steps"
-        self._refuse_ranks_that_differ()
+        moving = trainable(*self.company.modules.values())
+        world.agree([p for p in moving if not sharded(p)], self.title)
         self.kept: dict[str, str] = {k: str(v) for k, v in _mapping(self.session.extra.get("milestones")).items()}
         self.journal = Journal(state / "journal.jsonl", resumed=self.done) if world.main else None
 
@@ -106,13 +119,13 @@ class Training:
     def _iterate(self, optimise: Optimise, *, stats: bool) -> dict[str, float]:
         """One student update and its fake updates; what was seen, where asked for."""
         run, system = self.run, self.run.system
-        for role, base in (("student", run.scale.klass.lr), ("fake", run.scale.klass.fake_lr)):
+        for role, base in (("student", run.sizes.lr), ("fake", run.sizes.fake_lr)):
             for group in self.company.optimisers[role].param_groups:
                 group["lr"] = learning_rate(base, self.done, self.iterations, system.warmup)
         noise = Noise(
             run.seed,
             earlier(run) + self.done,
-            run.scale.klass.batch,
+            run.batch,
             rank=self.world.rank,
             world=self.world.world,
             device=self.world.device,
@@ -145,11 +158,12 @@ class Training:
 
     def _keep_milestone(self) -> None:
         """In the state folder until the end; a state that relies on it knows its sha256."""
+        student = whole(self._student(), self.world.main)
         if self.world.main:
             assert self.lease is not None
             self.lease.check()
             name = _milestone(self.done)
-            self.kept[name] = write_tensors(self.state / name, self._student())
+            self.kept[name] = write_tensors(self.state / name, student)
 
     def _save_or_stop(self, every_s: float) -> None:
         reason = self.stop.reason(self.session.save_s) if self.done < self.iterations else None
@@ -166,10 +180,9 @@ class Training:
 
     def save(self) -> None:
         """The state after `done` iterations."""
-        if not self.world.main:
-            return
-        assert self.lease is not None
-        self.lease.check()
+        if self.world.main:
+            assert self.lease is not None
+            self.lease.check()
         tensors = {role: holder.state_dict() for role, holder in self._roles().items()}
         self.session.save(
             self.done, tensors, self.company.optimisers, extra={"milestones": self.kept}, attached=self.kept
@@ -177,14 +190,16 @@ class Training:
 
     def _finish(self) -> None:
         """The artefact is in place before the states go; the journal stays."""
+        student = whole(self._student(), self.world.main)
+        fake = whole(Trainable(self.company.modules["fake"]).state_dict(), self.world.main)
         if not self.world.main:
             return
         assert self.lease is not None
         self.lease.check()
         run = self.run
         tensors: dict[str, Mapping[str, Tensor] | Path] = {
-            "student": self._student(),
-            "fake": Trainable(self.company.modules["fake"]).state_dict(),
+            "student": student,
+            "fake": fake,
             **{name.removesuffix(".safetensors"): self.state / name for name in self.kept},
         }
         meta = {
@@ -212,17 +227,9 @@ class Training:
         mean = {key: _mean([each[key] for each in everywhere if key in each]) for key in keys}
         self.journal.write(self.done, {**mean, "s_per_iteration": round(progress.each_s, 4)})
 
-    def _refuse_ranks_that_differ(self) -> None:
-        """Ranks start from the same weights, or their averaged gradients mean nothing."""
-        if self.world.world > 1:
-            own = [float(p.detach().double().sum()) for p in trainable(*self.company.modules.values())]
-            if any(other != own for other in self.world.collect(own)):
-                raise RuntimeError(f"{self.title}: ranks hold different weights; do they read the same checkpoints?")
-
     def _setting(self) -> str:
-        sizes = self.run.scale.klass
         return (
-            f"{self.run.system.method}, batch {sizes.batch} on {self.world.world} x {self.world.device.type}, "
+            f"{self.run.system.method}, batch {self.run.batch} on {self.world.world} x {self.world.device.type}, "
             f"{self.micro} micro-batches, {self.run.scale.precision}, digest {self.run.digest}"
         )
 

@@ -6,17 +6,18 @@ Shapes: B rows of the global batch, x (B, C, H, H).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from amd.backbones.base import Backbone, backbone
+from amd.backbones.base import fill
 from amd.backbones.keymaps import load_published
 from amd.backbones.sit import SiTBackbone
 from amd.config.load import Run
@@ -24,12 +25,17 @@ from amd.config.schema import Pretraining
 from amd.data.assets import locate, sha256
 from amd.data.sources import half, images
 from amd.distill.noise import Noise
+from amd.distill.path import rows
+from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier, accuracy
 from amd.train.checkpoint import Session, write_artifact
+from amd.train.conditions import Conditions, conditions
 from amd.train.devices import Ranks, leave, ranks, threads
 from amd.train.journal import Journal
 from amd.train.lease import Lease
+from amd.train.networks import blank
 from amd.train.progress import Progress
+from amd.train.reward import build_encoder
 from amd.train.stop import Stop
 from amd.train.weights import EMA, rising, trainable
 
@@ -73,33 +79,59 @@ def convert(run: Run, out: Path) -> None:
     published = run.domain.teacher
     assert published is not None
     file = locate(published.asset, run.mirror)
-    module = _network(run)
-    if not isinstance(module, SiTBackbone):
-        raise ValueError(f"system {run.name}: no published layout is known for backbone {run.system.backbone!r}")
-    load_published(module, file, published.layout)
+    module = blank(run)
+    if published.layout == "diffusers":
+        fill(module, {f"network.{name}": tensor.float() for name, tensor in load_file(file).items()}, str(file))
+    elif isinstance(module, SiTBackbone):
+        load_published(module, file, published.layout)
+    else:
+        raise ValueError(f"system {run.name}: layout {published.layout!r} is none of backbone {run.system.backbone!r}")
     origin = {"file": published.asset.file, "sha256": sha256(file), "layout": published.layout}
     write_artifact(out, {"teacher": module.state_dict()}, {**_meta(run, 0), "made_from": {"published": origin}})
 
 
 def teacher_task(run: Run, device: torch.device) -> Task:
-    """Flow matching of the network from scratch."""
-    sizes, domain = run.scale.klass.teacher, run.domain
-    if sizes is None or domain.data is None or domain.autoencoder is not None:
+    """The network's own diffusion loss from scratch: flow matching of a SiT, eps of a UNet."""
+    sizes, domain = run.sizes.teacher, run.domain
+    if sizes is None or domain.data is None or (domain.autoencoder and domain.autoencoder.kind == "kl"):
         raise ValueError(
-            f"scale {run.scale.name}, domain {domain.name}: a teacher is trained here where the scale has "
-            "class.teacher, the domain has data, and its network sees pixels; else the domain names a published teacher"
+            f"scale {run.scale.name}, domain {domain.name}: a teacher is trained here where the scale has sizes for "
+            "it, the domain has data, and its network sees pixels; else the domain names a published teacher"
         )
-    x, label = (part.to(device) for part in images(domain.data.source, domain.data.assets, run.mirror, domain.pixels))
-    module = _network(run).to(device)
+    x, index_of, known = _shown(run, device)
+    x = build_encoder(run, device)(x, x)  # pixels or their rearrangement: there is nothing to draw
+    module = blank(run).to(device)
+    module.precision = run.scale.precision
 
     def loss(noise: Noise) -> Tensor:
         index = noise.integers("images", len(x))
-        clean, asked = x[index], label[index]
+        clean, cond = x[index], known.of(index_of[index])
         eps, t = noise.normal("eps", x.shape[1:]), noise.uniform("t")
         dropped = noise.uniform("dropout") < sizes.label_dropout
-        return module.native_loss(clean, eps, t, {"label": asked.masked_fill(dropped, domain.classes)}).mean()
+        told = {key: torch.where(rows(dropped, value).bool(), null, value) for key, value, null in _beside(known, cond)}
+        return module.native_loss(clean, eps, t, told).mean()
 
     return Task(module, sizes, loss, dict)
+
+
+def _shown(run: Run, device: torch.device) -> tuple[Tensor, Tensor, Conditions]:
+    """Real images (N, C, H, H), what each shows (N,), and the conditions that those indices mean."""
+    domain = run.domain
+    assert domain.data is not None
+    if run.system.track == "text":
+        from amd.data.captioned import captioned
+
+        found = captioned(domain.data.source, domain.data.assets, run.mirror, domain.pixels, run.text.images)
+        everything = found.take(torch.arange(len(found)))
+        return everything.to(device), found.prompt.to(device), conditions(run, device, found.texts)
+    x, label = images(domain.data.source, domain.data.assets, run.mirror, domain.pixels)
+    return x.to(device), label.to(device), conditions(run, device)
+
+
+def _beside(known: Conditions, cond: Condition) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Each tensor of a condition beside that of its null condition."""
+    null = known.null(cond)
+    return ((key, value, null[key]) for key, value in cond.items())
 
 
 def classifier_task(run: Run, device: torch.device) -> Task:
@@ -146,7 +178,7 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
     # fused: one pass over the parameters; the others loop in Python
     optimiser = AdamW(parameters, sizes.lr, weight_decay=DECAY[run.system.kind], fused=True)
     ema = EMA(task.module, sizes.ema)
-    session = Session(state, run.digest, quiet=not world.main)
+    session = Session(state, run.digest, main=world.main)
     done = session.restore({"weights": task.module, "ema": ema}, {"weights": optimiser})
     journal = Journal(state / "journal.jsonl", resumed=done) if world.main else None
     title = f"{run.name} seed {run.seed}"
@@ -202,13 +234,6 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
         session.clear()
     world.wait()
     leave()
-
-
-def _network(run: Run) -> Backbone:
-    (channels, side), sizes = run.domain.latents, run.scale.klass
-    module = backbone(run.system.backbone)(sizes.network, run.domain.classes, channels, side, seed=run.seed)
-    module.precision = run.scale.precision
-    return module
 
 
 def _meta(run: Run, iterations: int) -> dict[str, object]:

@@ -13,6 +13,7 @@ from amd.train.finished import weights
 
 if TYPE_CHECKING:
     from amd.backbones.autoencoder import LatentAutoencoder
+    from amd.backbones.shuffle import PixelShuffleCodec
 
 
 def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
@@ -37,20 +38,26 @@ def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
 
 def build_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
     """Latents (B, *S) -> pixels (B, C, H, H), differentiable; the identity where the domain has no autoencoder."""
-    autoencoder = _autoencoder(run, device)
-    return (lambda latents: latents) if autoencoder is None else autoencoder.decode
+    codec = build_codec(run, device)
+    return (lambda latents: latents) if codec is None else codec.decode
 
 
 def build_encoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor, Tensor], Tensor]:
     """(pixels (B, C, H, H), eps (B, *S)) -> latents (B, *S), a sample of the posterior; the identity without one."""
-    autoencoder = _autoencoder(run, device)
-    return (lambda pixels, eps: pixels) if autoencoder is None else torch.no_grad()(autoencoder.encode)
+    codec = build_codec(run, device)
+    return (lambda pixels, eps: pixels) if codec is None else torch.no_grad()(codec.encode)
 
 
-def _autoencoder(run: Run, device: torch.device | str) -> "LatentAutoencoder | None":
-    if run.domain.autoencoder is None:
+def build_codec(run: Run, device: torch.device | str) -> "LatentAutoencoder | PixelShuffleCodec | None":
+    """The domain's autoencoder on `device`."""
+    settings = run.domain.autoencoder
+    if settings is None:
         return None
+    if settings.factor is not None:
+        from amd.backbones.shuffle import PixelShuffleCodec
+
+        return PixelShuffleCodec(settings.factor, settings.scaling)
     from amd.backbones.autoencoder import load_autoencoder  # diffusers takes seconds to import
 
-    file = locate(run.domain.autoencoder.asset, run.mirror)
-    return load_autoencoder(file, run.domain.autoencoder.scaling).to(device)
+    assert settings.asset is not None, "checked at load"
+    return load_autoencoder(locate(settings.asset, run.mirror), settings.scaling).to(device)

@@ -17,7 +17,7 @@ from amd.config.load import Run
 from amd.distill.noise import Noise
 from amd.distill.step import step
 from amd.train.artifact import Refused, artifact_sha, read_artifact
-from amd.train.cast import Company, build_batch, build_cast, made_from, method_of
+from amd.train.cast import Company, build_batch, build_cast, made_from, method_of, training_conditions
 from amd.train.finished import weights
 from amd.train.loop import distill, earlier, milestones
 from amd.train.optimise import learning_rate
@@ -215,7 +215,7 @@ def counted(company: Company, rows: Counter[str]) -> Company:
 def test_no_network_is_asked_more_than_it_must_be(checkpoints: Path, method: str, expected: dict[str, int]) -> None:
     run, rows = case(method).run(), Counter[str]()
     company = counted(build_cast(run, state=checkpoints / "state"), rows)
-    for phase in step(method_of(run), company.cast, build_batch(run), noise(run), progress=0.0):
+    for phase in step(method_of(run), company.cast, company.batch, noise(run), progress=0.0):
         phase.loss.backward()
     assert {name: seen / 16 for name, seen in rows.items()} == expected
 
@@ -228,7 +228,7 @@ def test_a_phase_leaves_gradients_in_its_own_role_alone(checkpoints: Path, metho
         with torch.no_grad():
             for p in company.modules["critic"].parameters():
                 p.add_(0.01)
-    for phase in step(method_of(run), company.cast, build_batch(run), noise(run), progress=0.0):
+    for phase in step(method_of(run), company.cast, company.batch, noise(run), progress=0.0):
         phase.loss.backward()
         for role, optimiser in company.optimisers.items():
             gradients = [p.grad for group in optimiser.param_groups for p in group["params"]]
@@ -303,6 +303,9 @@ def test_draws_go_on_where_the_starts_ended() -> None:
 
 def test_two_methods_see_the_same_noise_and_labels(checkpoints: Path) -> None:
     one, other = Case(method="amd").run(), Case(method="dmd-pure").run()
-    a, b = (build_batch(run).draw(noise(run)).cond["label"] for run in (one, other))
+    a, b = (
+        build_batch(run, training_conditions(run, torch.device("cpu"))).draw(noise(run)).cond["label"]
+        for run in (one, other)
+    )
     assert torch.equal(a, b)
     assert len(a.reshape(-1, one.scale.klass.group).unique(dim=1)[0]) == 1  # K rows share a label
