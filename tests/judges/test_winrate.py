@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from amd.measure.winrate import bootstrap, wilson, win_rate
+from amd.report.winrate import bootstrap, wilson, win_rate
 
 
 def records(scores: list[float], per_prompt: int = 1) -> pd.DataFrame:
