@@ -52,8 +52,16 @@ def distill(asked: Arguments) -> None:
     from amd.train.loop import distill
 
     run = _run(asked)
-    every_s = footprint(_library(asked), run.scale.name, "distill").save_every_s
-    distill(run, asked.out, asked.state, asked.budget, save_every_s=every_s)
+    under = footprint(_library(asked), run.scale.name, "distill")
+    distill(
+        run,
+        asked.out,
+        asked.state,
+        asked.budget,
+        save_every_s=under.save_every_s,
+        sharding=under.sharding,
+        offload=under.offload,
+    )
 
 
 def sample(asked: Arguments) -> None:

@@ -26,7 +26,7 @@ from amd.config.load import Run
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
 from amd.distill.step import Batch
-from amd.distill.types import Cast, Condition
+from amd.distill.types import Cast, Condition, Denoiser
 from amd.distill.types import Noise as Draws
 from amd.train.artifact import artifact_sha
 from amd.train.conditions import Conditions, conditions, grouped, prompts_for
@@ -35,7 +35,7 @@ from amd.train.finished import weights
 from amd.train.networks import network
 from amd.train.pairs import Pairs, make
 from amd.train.reward import build_decoder, build_encoder, build_reward
-from amd.train.sharding import Teacher, shard, views
+from amd.train.sharding import shard, views
 from amd.train.stop import Stop
 from amd.train.weights import Trainable, frozen, trainable
 
@@ -81,13 +81,15 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     base = weights(run.teacher)
     asked = training_conditions(run, ranks.device)
     teacher = network(run, base, ranks.device).requires_grad_(False).eval()
+    # before it is sharded: each rank makes its own share of them
+    pairs = _pairs(run, teacher, ranks, state, stop or Stop()) if method.reads("pairs") else None
     student = network(run, weights(run.start), ranks.device)
     if system.student_lora is not None:
         add_lora(student, system.student_lora.rank, student.lora_targets, seed=run.seed)
         student = view(student, system.student_lora.scale)
     student = shard(student, ranks)
     set_pull: Callable[[float], None] | None = None
-    real: Teacher
+    real: Denoiser
     if system.lora is None:
         real = shard(teacher, ranks, frozen=True)
         fake = shard(network(run, _full_fake(run, base), ranks.device), ranks)
@@ -109,7 +111,7 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
         cfg_weight=run.cfg_weight,
         reward=_reward(run, method, ranks.device) if method.reads("reward") else None,
         logit=logit,
-        pairs=_pairs(run, real, ranks, state, stop or Stop()) if method.reads("pairs") else None,
+        pairs=pairs,
         real_data=_real_data(run, asked, ranks.device) if method.reads("real_data") else None,
         set_pull=set_pull,
         gather=ranks.gather,
@@ -173,7 +175,7 @@ def _judge(fake: Backbone, critic: nn.Module) -> Callable[[Tensor, Tensor, Condi
     return logit
 
 
-def _pairs(run: Run, teacher: Teacher, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
+def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
     sizes, (channels, side) = run.sizes, run.domain.latents
     if run.system.track != "class":
         raise ValueError(f"systems/{run.system.name}.yaml: method '{run.system.method}' tethers the class track alone")

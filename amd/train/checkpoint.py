@@ -2,7 +2,8 @@
 
 state/step-000123/{role}.safetensors, optim-{role}.pt (loads with weights_only=True), meta.json. Random numbers and the
 data order are functions of (seed, iteration), so there is no random state; nothing in a folder depends on the number of
-processes. Artefacts, the finished thing, are in `amd.train.artifact` and can be reached from here.
+processes, or on whether they shared the weights out. Artefacts, the finished thing, are in `amd.train.artifact` and can
+be reached from here.
 """
 
 import hashlib
@@ -35,6 +36,7 @@ from amd.train.artifact import (
     write_json,
     write_tensors,
 )
+from amd.train.sharding import load_moments, moments, whole
 
 __all__ = [
     "Loads",
@@ -65,12 +67,12 @@ def _sealed(meta: Mapping[str, object]) -> str:
 class Session:
     """The states of one run (`digest`) in one folder; keeps the last `keep` good ones.
 
-    Not for concurrent use: hold an `amd.train.lease.Lease` on the folder. With several processes the main one saves,
-    and all restore.
+    Not for concurrent use: hold an `amd.train.lease.Lease` on the folder. With several processes all save and restore;
+    the main one writes.
     """
 
-    def __init__(self, state: Path, digest: str, *, keep: int = 2, quiet: bool = False) -> None:
-        """`quiet`: refusals are not printed (every process but the main one)."""
+    def __init__(self, state: Path, digest: str, *, keep: int = 2, main: bool = True) -> None:
+        """`main`: whether this process writes, and prints what it refuses."""
         self.state = Path(state)
         self.digest = digest
         self.keep = keep
@@ -78,7 +80,7 @@ class Session:
         """What `save` was given as `extra`, after `restore`."""
         self.save_s = 0.0
         """How long the last save took, seconds."""
-        self._quiet = quiet
+        self._main = main
         self._good: list[int] = []  # oldest first
         self._refused: set[int] = set()
         self._last_save = time.monotonic()
@@ -107,6 +109,8 @@ class Session:
     ) -> Path:
         """Write the state after `step` steps; a state of that step that this session wrote or read is left alone.
 
+        Every process calls this: sharded tensors are gathered.
+
         `extra` is JSON. `attached`: files of the state folder (relative name -> sha256) that this state relies on, e.g.
         milestones; a state whose attached files are gone or altered is refused.
         """
@@ -114,15 +118,35 @@ class Session:
         if self._good and self._good[-1] == step:
             return final
         start = time.monotonic()
+        weights = {role: whole(state, self._main) for role, state in tensors.items()}
+        moved = {role: moments(optimiser, self._main) for role, optimiser in (optimisers or {}).items()}
+        if self._main:
+            self._write(step, weights, moved, dict(extra or {}), dict(attached or {}))
+        self._refused.discard(step)
+        self._good.append(step)
+        self._prune()
+        self._last_save = time.monotonic()
+        self.save_s = self._last_save - start
+        return final
+
+    def _write(
+        self,
+        step: int,
+        weights: Mapping[str, StateDict],
+        moved: Mapping[str, object],
+        extra: dict[str, object],
+        attached: dict[str, str],
+    ) -> None:
+        final = self.folder(step)
         part = final.with_name(final.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         files = {
-            f"{role}.safetensors": write_tensors(part / f"{role}.safetensors", state) for role, state in tensors.items()
+            f"{role}.safetensors": write_tensors(part / f"{role}.safetensors", state) for role, state in weights.items()
         }
-        for role, optimiser in (optimisers or {}).items():
+        for role, values in moved.items():
             file = part / f"optim-{role}.pt"
-            torch.save(optimiser.state_dict(), file)
+            torch.save(values, file)
             files[file.name] = sha256(file)
         meta: dict[str, object] = {
             "step": step,
@@ -131,18 +155,12 @@ class Session:
             "versions": versions(),
             "created": created(),
             "files": files,
-            "attached": dict(attached or {}),
-            "extra": dict(extra or {}),
+            "attached": attached,
+            "extra": extra,
         }
         write_json(part / "meta.json", {**meta, "seal": _sealed(meta)})
         shutil.rmtree(final, ignore_errors=True)  # one that was refused, or nothing
         os.replace(part, final)
-        self._refused.discard(step)
-        self._good.append(step)
-        self._prune()
-        self._last_save = time.monotonic()
-        self.save_s = self._last_save - start
-        return final
 
     def restore(self, loads: Mapping[str, Loads], optimisers: Mapping[str, Optimizer] | None = None) -> int:
         """Load the newest good state into `loads` (role -> what takes its tensors) and `optimisers`; its step, or 0.
@@ -157,13 +175,13 @@ class Session:
                 )
                 folder = self.folder(step)
                 tensors = {role: load_file(folder / f"{role}.safetensors") for role in loads}
-                moments = {
+                moved = {
                     role: torch.load(folder / f"optim-{role}.pt", map_location="cpu", weights_only=True)
                     for role in optimisers or {}
                 }
             except (Refused, SafetensorError, OSError) as error:
                 self._refused.add(step)
-                if not self._quiet:
+                if self._main:
                     print(
                         f"{self.folder(step)} refused: {error}; looking for the one before it",
                         file=sys.stderr,
@@ -173,7 +191,7 @@ class Session:
             for role, target in loads.items():
                 target.load_state_dict(tensors[role])
             for role, optimiser in (optimisers or {}).items():
-                optimiser.load_state_dict(moments[role])
+                load_moments(optimiser, moved[role])
             extra = meta["extra"]
             assert isinstance(extra, dict)
             self.extra = extra
@@ -219,7 +237,7 @@ class Session:
 
     def _prune(self) -> None:
         """Keep the last good ones, and what other digests left here."""
-        for step in self._steps():
+        for step in self._steps() if self._main else []:
             if step in self._good[-self.keep :]:
                 continue
             try:

@@ -2,18 +2,21 @@
 
 A run never mentions how many processes there are: the global batch is fixed, `Ranks.micro` derives the accumulation,
 and gradients are averaged here after the last micro-batch of an update, because an update spans several forward passes
-that go through callables (`amd.distill.types.Cast`). Sharded parameters would enter at `average` and `Session.save`.
+that go through callables (`amd.distill.types.Cast`). Gradients of sharded parameters (`amd.train.sharding`) arrive
+averaged.
 """
 
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate.state import PartialState
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
 
 from amd.train.threads import threads
 
@@ -30,6 +33,8 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+    mesh: DeviceMesh | None = None  # over which networks are sharded
+    offload: bool = False  # a sharded teacher that never trains rests on the CPU
 
     @property
     def main(self) -> bool:
@@ -68,14 +73,15 @@ class Ranks:
     def average(self, parameters: Iterable[nn.Parameter], loss: Tensor) -> Tensor:
         """Replace gradients by their mean over ranks, in buckets; returns the mean of `loss`.
 
-        Every rank must have gradients for the same parameters: they run the same graph.
+        Every rank must have gradients for the same parameters: they run the same graph. Those of sharded parameters are
+        means already.
         """
         if self.world == 1:
             return loss
         loss = loss.clone()
         dist.all_reduce(loss)
         bucket: list[Tensor] = []
-        for gradient in [p.grad for p in parameters if p.grad is not None]:
+        for gradient in [p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)]:
             bucket.append(gradient)
             if sum(g.numel() for g in bucket) >= BUCKET:
                 self._reduce(bucket)
@@ -107,20 +113,42 @@ class Ranks:
         dist.all_gather_object(heard, said)
         return heard  # type: ignore[return-value]
 
+    def agree(self, tensors: Iterable[Tensor], what: str) -> None:
+        """RuntimeError where ranks begin from different numbers: their averaged gradients would mean nothing."""
+        own = [float(tensor.detach().double().sum()) for tensor in tensors] if self.world > 1 else []
+        if any(other != own for other in self.collect(own)):
+            raise RuntimeError(f"{what}: ranks hold different weights; do they read the same checkpoints?")
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.world > 1:
             dist.barrier()
 
 
-def ranks() -> Ranks:
-    """This process, as `accelerate launch`, `torchrun` or a plain `python` started it."""
+def ranks(sharding: Literal["none", "fsdp2"] = "none", *, offload: bool = False) -> Ranks:
+    """This process, as `accelerate launch`, `torchrun` or a plain `python` started it.
+
+    Under "fsdp2" with a mesh: over the processes of a node, with a copy on every node, since blocks are gathered many
+    times in a step and gradients are averaged once; over all processes where a node has one. One process has nothing
+    to share out, unless a teacher is to rest on the CPU. ValueError for `offload` without "fsdp2", which does it.
+    """
     # told, because accelerate leaves several processes on a CPU alone unless asked for the CPU
     state = PartialState(cpu=not torch.accelerator.is_available())
     asked = int(os.environ.get("WORLD_SIZE") or 1)
     if asked != state.num_processes:
         raise RuntimeError(f"WORLD_SIZE is {asked}, and accelerate sees {state.num_processes} processes")
-    return Ranks(state.process_index, state.num_processes, state.device)
+    world, device = state.num_processes, state.device
+    if offload and sharding == "none":
+        raise ValueError("offload: true is done by fsdp2; set sharding: fsdp2 in the same footprint")
+    if sharding == "none" or (world == 1 and not offload):
+        return Ranks(state.process_index, world, device)
+    if not dist.is_initialized():  # a group of one
+        dist.init_process_group(store=dist.HashStore(), rank=0, world_size=1)
+    of_node = int(os.environ.get("LOCAL_WORLD_SIZE") or world)
+    several = 1 < of_node < world
+    shape, names = ((world // of_node, of_node), ("node", "rank")) if several else ((world,), ("rank",))
+    mesh = init_device_mesh(device.type, shape, mesh_dim_names=names)
+    return Ranks(state.process_index, world, device, mesh, offload)
 
 
 def alone(device: str | torch.device = "cpu") -> Ranks:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from amd.distill.step import Phase
 from amd.train.cast import Company
@@ -47,6 +48,8 @@ class Optimise:
         parameters = self.parameters(phase.role)
         loss = self.ranks.average(parameters, loss)
         norm = nn.utils.clip_grad_norm_(parameters, CLIP)
+        if isinstance(norm, DTensor):  # of all ranks' parts
+            norm = norm.full_tensor()
         values = {"loss": float(loss), "gradient": float(norm)}
         for what, value in values.items():
             if not math.isfinite(value):

@@ -1,10 +1,15 @@
-"""The weights that are kept beside a module: its trainable part, and their exponential moving average."""
+"""The weights that are kept beside a module: its trainable part, and their exponential moving average.
+
+Of a sharded module (`amd.train.sharding`) they are sharded alike; what is loaded is whole.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from amd.train.sharding import like, part
 
 
 def _copy_into(own: dict[str, Tensor], state_dict: dict[str, Tensor]) -> None:
@@ -15,7 +20,7 @@ def _copy_into(own: dict[str, Tensor], state_dict: dict[str, Tensor]) -> None:
         for name, tensor in own.items():
             if tensor.shape != state_dict[name].shape:
                 raise ValueError(f"{name} has shape {tuple(state_dict[name].shape)}, wanted {tuple(tensor.shape)}")
-            tensor.copy_(state_dict[name])
+            part(tensor).copy_(part(like(tensor, state_dict[name])))
 
 
 def trainable(*modules: nn.Module) -> list[nn.Parameter]:
@@ -65,8 +70,8 @@ class EMA:
     @torch.no_grad()
     def update(self) -> None:
         """Once per optimiser step."""
-        live = [p.float() for p in self._live.values()]
-        torch._foreach_lerp_(list(self.shadow.values()), live, 1 - self.decay)
+        live = [part(p).float() for p in self._live.values()]
+        torch._foreach_lerp_([part(shadow) for shadow in self.shadow.values()], live, 1 - self.decay)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Name -> average (not copies)."""

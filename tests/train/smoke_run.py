@@ -93,17 +93,28 @@ def make_checkpoints() -> None:
 # --- for children ----------------------------------------------------------------------------------------------------
 
 
-def attempt(folder: Path, run: Run, out: str, state: str) -> None:
-    """One attempt in `folder`, saving after every iteration."""
+def attempt(folder: Path, run: Run, out: str, state: str, **how: Any) -> None:
+    """One attempt in `folder`, saving after every iteration; `how` as `distill` takes it."""
     os.chdir(folder)
-    distill(run, Path(out), Path(state), save_every_s=0.0)
+    distill(run, Path(out), Path(state), **{"save_every_s": 0.0, **how})
 
 
-def ranked_attempt(folder: Path, run: Run, out: str, state: str, rank: int, world: int, port: int) -> None:
-    """An attempt as one of several processes, told so as launchers do."""
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "MASTER_PORT": port}
+def ranked_attempt(
+    folder: Path,
+    run: Run,
+    out: str,
+    state: str,
+    rank: int,
+    world: int,
+    port: int,
+    of_node: int | None = None,
+    **how: Any,
+) -> None:
+    """An attempt as one of several processes, `of_node` of them on each node, told so as launchers do."""
+    each = of_node or world
+    told = {"RANK": rank, "LOCAL_RANK": rank % each, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": each, "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in told.items()}, MASTER_ADDR="localhost")
-    attempt(folder, run, out, state)
+    attempt(folder, run, out, state, **how)
 
 
 def killed_attempt(folder: Path, run: Run, out: str, state: str, what: str, count: int) -> None:
