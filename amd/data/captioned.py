@@ -140,6 +140,9 @@ CAPTIONED: dict[str, Callable[[Sequence[Asset], str | Path | None, int, int | No
 }
 """Name in a domain's `data` -> (assets, mirror, side, count, seed) -> collection."""
 
+RENDERERS = {"emoji-scenes": compose}
+"""Sources that can show what a row of metadata asks for: (row, seed, side) -> uint8 (3, side, side), scene."""
+
 
 def captioned(
     source: str,

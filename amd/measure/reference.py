@@ -33,6 +33,11 @@ def reference(run: Run, benchmark: Benchmark, out: Path) -> None:
 
     `run` is any run whose samples this judge will see: it names the domain, the judge and the reward.
     """
+    if run.system.track == "text":
+        from amd.measure import text  # the panels of scorers are no business of the class track
+
+        text.reference(run, benchmark, out)
+        return
     threads()
     judge = build_judge(run, device())
     metrics = wanted(run, benchmark, judge)

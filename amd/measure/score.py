@@ -5,23 +5,22 @@ samples it is of, and refuses any other number than the benchmark's at this scal
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
 from amd.measure.fidelity import finite
-from amd.measure.judge import Judge, Seen, build_judge
+from amd.measure.identity import check, identity
+from amd.measure.judge import Seen, build_judge
 from amd.measure.metrics import Evidence, measure, rewards, wanted
 from amd.measure.reference import read_reference
 from amd.measure.sample import device, read_samples
 from amd.rewards.classifier import log_probability
-from amd.train.artifact import artifact_sha, created, git_sha, versions, write_json
+from amd.train.artifact import write_json
 from amd.train.reward import build_reward
 from amd.train.threads import threads
 
@@ -31,6 +30,11 @@ def score(run: Run, benchmark: Benchmark, samples: Path, reference: Path, out: P
 
     Raises ValueError where the samples are of another run, weights, benchmark or number than the score would say.
     """
+    if run.system.track == "text":
+        from amd.measure import text  # the panels of scorers are no business of the class track
+
+        text.score(run, benchmark, samples, reference, out, records)
+        return
     threads()
     images, labels, manifest = read_samples(samples)
     check(run, benchmark, Path(samples), manifest, len(images))
@@ -48,47 +52,12 @@ def score(run: Run, benchmark: Benchmark, samples: Path, reference: Path, out: P
         "metrics": measure(metrics, Evidence(seen, labels, given, whole, benchmark.splits)),
         "floor": floor,
         "n": len(labels),
-        **identity(run, benchmark, judge),
+        **identity(run, benchmark, judge.sha256),
         "student_sha256": manifest["weights_sha256"],
         "samples_sha256": manifest["sha256"],
     }
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_json(Path(out), content)
-
-
-def identity(run: Run, benchmark: Benchmark, judge: Judge) -> dict[str, object]:
-    """What every number that leaves the program carries."""
-    scorer = run.reward
-    return {
-        "benchmark": benchmark.name,
-        "version": benchmark.version,
-        "protocol": benchmark.protocol,
-        "judge": run.domain.judge.name,
-        "judge_sha256": judge.sha256,
-        "reward": run.domain.reward.name,
-        "reward_sha256": None if scorer is None else artifact_sha(Path(plan.folder(scorer)), "classifier"),
-        "system": run.system.name,
-        "run": run.name,
-        "scale": run.scale.name,
-        "domain": run.domain.name,
-        "seed": run.seed,
-        "run_digest": run.digest,
-        "git_sha": git_sha(),
-        "amd_version": versions()["amd"],
-        "created": created(),
-    }
-
-
-def check(run: Run, benchmark: Benchmark, samples: Path, manifest: Mapping[str, object], n: int) -> None:
-    """Whether these samples are the ones that the score would say they are."""
-    if n != (asked := plan.sample_count(run, benchmark)):
-        raise ValueError(
-            f"{samples}: {n} samples, but scale '{run.scale.name}' scores {asked}; gather all shards, or sample again"
-        )
-    said = {"benchmark": benchmark.name, "version": benchmark.version, "run": run.name, "run_digest": run.digest}
-    for key, value in {**said, "seed": run.seed}.items():
-        if manifest[key] != value:
-            raise ValueError(f"{samples}: {key} is {manifest[key]!r}, to be scored is {value!r}; sample again")
 
 
 def write_records(out: Path, run: Run, seen: Seen, labels: Tensor, reward: Tensor | None) -> None:

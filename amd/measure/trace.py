@@ -9,11 +9,11 @@ from pathlib import Path
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
+from amd.measure.identity import identity
 from amd.measure.judge import build_judge
 from amd.measure.metrics import Evidence, measure, rewards, wanted
 from amd.measure.reference import read_reference
 from amd.measure.sample import build_sampler, device, draw
-from amd.measure.score import identity
 from amd.train.artifact import artifact_sha, read_meta, write_json
 from amd.train.finished import weights
 from amd.train.reward import build_reward
@@ -55,7 +55,7 @@ def trace(run: Run, benchmark: Benchmark, reference: Path, out: Path) -> None:
         "metrics": curves,
         "n": run.scale.klass.trace_samples,
         "weights_sha256": [artifact_sha(Path(plan.folder(owner)), name) for _, owner, name in points],
-        **identity(run, benchmark, judge),
+        **identity(run, benchmark, judge.sha256),
     }
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_json(Path(out), content)

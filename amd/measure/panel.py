@@ -1,0 +1,229 @@
+"""The panel of a text domain: who looks at the images of a benchmark, what each says per image, and its numbers.
+
+A metric's key is a member's stem, perhaps after a category of the prompts: hpsv2, anime_hpsv2, average_hpsv2. GenEval's
+seven keys are one member's, and fid is a distance between sets. Per image first, numbers second: `Columns` are what the
+records hold.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from amd.config import plan
+from amd.config.load import Run
+from amd.config.schema import Benchmark, Scorer
+from amd.data.assets import locate
+from amd.data.prompts import PromptSet
+from amd.measure.fidelity import Moments, frechet, moments
+from amd.measure.judge import batches, to_float
+from amd.rewards.text import TextScorer
+from amd.train.artifact import artifact_sha
+from amd.train.reward import build_text_scorer
+
+AVERAGE = "average"  # the category that is all of them
+Columns = dict[str, list[Any]]
+"""Name -> a value per image."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What n images were asked for."""
+
+    prompts: PromptSet
+    index: Tensor  # (n,) into the prompts
+
+    @property
+    def texts(self) -> list[str]:
+        """One per image."""
+        return [self.prompts.texts[i] for i in self.index.tolist()]
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """GenEval's metadata, one per image. ValueError where the prompts come without."""
+        if self.prompts.rows is None:
+            raise ValueError("these prompts say nothing of objects: GenEval's logic needs their metadata")
+        return [self.prompts.rows[i] for i in self.index.tolist()]
+
+    @property
+    def categories(self) -> list[str]:
+        """One per image; empty where the prompts have none."""
+        found = self.prompts.categories
+        return [] if found is None else [found[i] for i in self.index.tolist()]
+
+
+class Part(NamedTuple):
+    """A metric's key taken apart."""
+
+    key: str
+    stem: str  # of the member that serves it
+    category: str | None  # of the prompts, as the source calls it; None: all
+
+
+class Member(Protocol):
+    """One of the panel."""
+
+    sha256: str  # of its weights
+
+    def look(self, images: Tensor, asked: Asked) -> Columns:
+        """uint8 (n, 3, H, W) -> what the records keep of each image."""
+        ...
+
+    def number(self, part: Part, columns: Columns, chosen: Sequence[int], asked: Asked) -> float:
+        """A metric over the `chosen` images."""
+        ...
+
+
+class Mean:
+    """A text scorer: a number per image, the mean of which (times what tables multiply by) is the metric."""
+
+    def __init__(self, stem: str, scorer: TextScorer, times: float, batch: int, device: torch.device) -> None:
+        self.stem, self.scorer, self.times, self.batch, self.device = stem, scorer, times, batch, device
+        self.sha256 = scorer.revision
+
+    @torch.inference_mode()
+    def look(self, images: Tensor, asked: Asked) -> Columns:
+        """{stem: scores}, not multiplied."""
+        texts, found = asked.texts, list[float]()
+        for part in batches(images, self.batch):
+            pixels = to_float(part.to(self.device))
+            found += self.scorer(pixels, texts[len(found) : len(found) + len(part)]).float().tolist()
+        return {self.stem: found}
+
+    def number(self, part: Part, columns: Columns, chosen: Sequence[int], asked: Asked) -> float:
+        """Mean over the chosen."""
+        return self.times * sum(columns[self.stem][i] for i in chosen) / len(chosen)
+
+
+class Distance:
+    """Features of an image, and the Frechet distance of many to those of real ones. Records keep no features."""
+
+    def __init__(self, features: Callable[[Tensor], Tensor], sha256: str) -> None:
+        self.features, self.sha256 = features, sha256
+        self.reference: Moments | None = None  # set by who has it
+        self.seen: Tensor | None = None  # (n, D) of the last look
+
+    def look(self, images: Tensor, asked: Asked) -> Columns:
+        """Nothing per image."""
+        self.seen = self.features(images)
+        return {}
+
+    def number(self, part: Part, columns: Columns, chosen: Sequence[int], asked: Asked) -> float:
+        """The distance of the chosen images to the reference."""
+        assert self.seen is not None
+        assert self.reference is not None
+        return frechet(moments(self.seen[list(chosen)]), self.reference)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The members that a benchmark's metrics need, and which metric is whose."""
+
+    parts: tuple[Part, ...]
+    members: dict[str, Member]  # by stem
+
+    @property
+    def distance(self) -> Distance | None:
+        """The member that compares sets."""
+        return next((m for m in self.members.values() if isinstance(m, Distance)), None)
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Stem -> weights."""
+        return {stem: member.sha256 for stem, member in self.members.items()}
+
+    def look(self, images: Tensor, asked: Asked) -> Columns:
+        """Every member's columns."""
+        found: Columns = {}
+        for member in self.members.values():
+            found |= member.look(images, asked)
+        return found
+
+    def numbers(self, columns: Columns, asked: Asked) -> dict[str, float]:
+        """Metric -> number. ValueError names a category that no prompt has."""
+        every, categories = range(len(asked.index)), asked.categories
+        found = {}
+        for part in self.parts:
+            chosen = [i for i in every if part.category is None or categories[i] == part.category]
+            if not chosen:
+                raise ValueError(f"metric {part.key}: no prompt of category {part.category!r}")
+            found[part.key] = self.members[part.stem].number(part, columns, chosen, asked)
+        return found
+
+
+def parts(run: Run, benchmark: Benchmark) -> tuple[Part, ...]:
+    """The benchmark's metrics that the domain names, each with the member that serves it.
+
+    ValueError for a key that belongs to none.
+    """
+    from amd.measure.geneval_member import KEYS
+
+    stems, entry = list(run.domain.panel), run.domain.prompts.get(benchmark.name)
+    categories = {AVERAGE: None, **(entry.categories if entry else {})}
+    found = []
+    for key in benchmark.metrics:
+        if key not in run.domain.metrics:
+            continue
+        stem = "geneval" if key in KEYS else next((s for s in stems if key == s or key.endswith(f"_{s}")), None)
+        prefix = None if stem is None or key in (stem, *KEYS) else key.removesuffix(f"_{stem}")
+        if stem not in run.domain.panel or (prefix is not None and prefix not in categories):
+            known = ", ".join([*stems, *(f"{c}_{s}" for c in categories for s in stems)])
+            raise ValueError(
+                f"benchmarks/{benchmark.name}.yaml: metric '{key}' is nobody's in the panel of domain "
+                f"'{run.domain.name}'; it could serve {known}"
+            )
+        assert stem is not None
+        found.append(Part(key, stem, None if prefix is None else categories[prefix]))
+    return tuple(found)
+
+
+def build_panel(run: Run, benchmark: Benchmark, device: torch.device) -> Panel:
+    """Everybody that the benchmark's metrics need, with weights. Raises as `locate` and `weights` do."""
+    wanted = parts(run, benchmark)
+    return Panel(wanted, {stem: _member(run, stem, device) for stem in dict.fromkeys(part.stem for part in wanted)})
+
+
+def _member(run: Run, stem: str, device: torch.device) -> Member:
+    scorer = run.domain.panel[stem]
+    if scorer.name in OTHERS:
+        return OTHERS[scorer.name](run, scorer, device)
+    return Mean(stem, build_text_scorer(run, scorer, device), scorer.times, run.sizes.sample_batch, device)
+
+
+def _efficientnet(run: Run, scorer: Scorer, device: torch.device) -> Distance:
+    from amd.measure import efflite
+
+    network = efflite.published().fold().to(device)
+    return Distance(lambda images: efflite.features(network, images), efflite.SHA256)
+
+
+def _clean_fid(run: Run, scorer: Scorer, device: torch.device) -> Distance:
+    from amd.measure import coco
+
+    file = locate(scorer.assets[0], run.mirror)
+    return Distance(coco.features(file, device), coco.revision(file))
+
+
+def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member:
+    from amd.measure.geneval_member import Sprites
+
+    trained = next(other for other in run.panel if other.system.name == scorer.system)
+    return Sprites(trained, artifact_sha(Path(plan.folder(trained)), trained.system.kind), device)
+
+
+def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member:
+    from amd.measure.geneval_member import Mask2Former
+
+    return Mask2Former([locate(asset, run.mirror) for asset in scorer.assets], device)
+
+
+OTHERS: dict[str, Callable[[Run, Scorer, torch.device], Member]] = {
+    "efficientnet-lite0": _efficientnet,
+    "clean-fid": _clean_fid,
+    "sprite-eval": _sprites,
+    "geneval-hf": _mask2former,
+}
+"""Members of a panel that are no text scorers, by name."""
