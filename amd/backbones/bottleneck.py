@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from amd.distill.noise import generator
 
 KERNEL, GROUPS = 4, 32
+FEWEST = 8  # channels of a group: at a point, a group of one channel is normalised to nothing
 
 
 class BottleneckCritic(nn.Module):
@@ -27,7 +28,7 @@ class BottleneckCritic(nn.Module):
 
     def __init__(self, width: int, side: int, *, seed: int = 0) -> None:
         super().__init__()
-        self.side, groups = side, math.gcd(width, GROUPS)  # 32 wherever the width has it
+        self.side, groups = side, math.gcd(max(width // FEWEST, 1), GROUPS)  # 32 of 40 channels at a width of 1280
         parts: list[nn.Module] = []
         while side > KERNEL:
             parts += [nn.Conv2d(width, width, KERNEL, 2, 1), nn.GroupNorm(groups, width), nn.SiLU()]

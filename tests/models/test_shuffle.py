@@ -1,0 +1,43 @@
+"""Pixels in squares become channels and come back."""
+
+import pytest
+import torch
+
+from amd.backbones.shuffle import PixelShuffleCodec
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_every_byte_comes_back_bit_for_bit(factor):
+    codec = PixelShuffleCodec(factor)
+    bytes_ = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 3, 16, 16)
+    pixels = bytes_.float() / 127.5 - 1
+    latents = codec.encode(pixels)
+    assert latents.shape == (1, 3 * factor**2, 16 // factor, 16 // factor)
+    assert torch.equal(codec.decode(latents), pixels)
+
+
+def test_a_place_holds_its_square_of_each_colour_in_turn():
+    pixels = torch.arange(48.0).reshape(1, 3, 4, 4)
+    latents = PixelShuffleCodec(2, 1.0).encode(pixels)
+    assert latents[0, :, 1, 0].tolist() == [8, 9, 12, 13, 24, 25, 28, 29, 40, 41, 44, 45]
+
+
+def test_scaling_multiplies_latents_and_gradients_flow_back():
+    latents = torch.randn(2, 12, 4, 4, requires_grad=True)
+    pixels = PixelShuffleCodec(2, 0.5).decode(latents)
+    torch.testing.assert_close(pixels.std(), 2 * latents.std())
+    pixels.sum().backward()
+    assert torch.equal(latents.grad, torch.full_like(latents, 2.0))
+
+
+def test_noise_is_not_read():
+    pixels = torch.randn(1, 3, 4, 4)
+    codec = PixelShuffleCodec(2)
+    assert torch.equal(codec.encode(pixels, torch.randn(1, 12, 2, 2)), codec.encode(pixels))
+
+
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match="factor 0"):
+        PixelShuffleCodec(0)
+    with pytest.raises(ValueError, match=r"scaling -1\.0"):
+        PixelShuffleCodec(2, -1.0)
