@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 from amd.config import plan
 from amd.config.load import Library, Run
@@ -62,7 +63,7 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
         add(Job(rule, output, key(rule, run, benchmark), run, benchmark))
 
     def measure(rule: str, run: Run, benchmark: str) -> None:
-        for scorer in (run.judge, run.reward):
+        for scorer in (run.judge, run.reward, *run.panel):
             if scorer is not None:
                 train(scorer)
         compared, seed = plan.reference_of(run, benchmark), plan.judge_seed(run)
@@ -95,6 +96,10 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
         for runs in plan.figure_runs(library, name, scale).values():
             if entry.kind == "gallery":
                 picture(runs[0], plan.grid_benchmark(library, entry.track))
+                continue
+            if entry.kind == "winrate":
+                for run, benchmark in product(runs, entry.benchmarks):
+                    measure("score", run, benchmark)
                 continue
             assert entry.benchmark is not None  # checked at load
             for run in runs:

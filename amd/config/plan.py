@@ -213,6 +213,10 @@ def figure_inputs(library: Library, name: str, scale: str) -> list[str]:
         if entry.kind == "gallery":
             found.append(grid(scale, runs[0].name, runs[0].seed))
             continue
+        if entry.kind == "winrate":  # the numbers say of which configuration the records are
+            places = [(scale, r.name, r.seed, name, r.domain.judge.name) for name in entry.benchmarks for r in runs]
+            found += [path for place in places for path in (score(*place), records(*place))]
+            continue
         assert entry.benchmark is not None  # checked at load
         for run in runs:
             if entry.kind == "dose":

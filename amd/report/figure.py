@@ -2,6 +2,7 @@
 
 curves: Figure 5, metrics over training, a panel per metric. coevolution: Figure 6, two metrics over training and
 against each other. dose: metrics against a number of the method. gallery: every system's samples from the same noise.
+winrate: Figure 9, contests with a baseline prompt by prompt.
 The plane's figures are drawn by amd.report.plane.
 """
 
@@ -14,6 +15,7 @@ from matplotlib.image import imread
 from amd.config import plan
 from amd.config.load import Library, Run
 from amd.config.schema import Figure
+from amd.report.contests import contests
 from amd.report.curves import coevolution, curves
 from amd.report.sheet import Drawing, Sheet
 from amd.report.statistics import LEVEL, summary
@@ -133,5 +135,6 @@ KINDS: dict[str, Callable[[Sheet], Drawing]] = {
     "coevolution": coevolution,
     "dose": dose,
     "gallery": gallery,
+    "winrate": contests,
 }
 """Kind of a figure's file -> how it is drawn; the plane's kinds are amd.report.plane's."""

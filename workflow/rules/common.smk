@@ -28,7 +28,7 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
 PULLED, TRAINED = records.origins()
-PRETRAINED = [name for name, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier")]
+PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier", "scorer")]
 STUDENTS = [
     name + stage for name, system in LIBRARY.systems.items() if system.kind == "student" for stage in ("", ABLATION)
 ]
@@ -257,7 +257,10 @@ def drawn(wildcards):
     if entry.track == "plane":
         count = f"{scale.plane.samples} samples per measurement"
     elif getattr(entry, "kind", "") in ("curves", "coevolution"):
-        count = f"{scale.klass.trace_samples} samples per milestone"
+        sizes = scale.text if entry.track == "text" else scale.klass
+        count = f"{sizes.trace_samples} samples per milestone"
+    elif entry.track == "text":
+        count = "samples per student as each benchmark has prompts"
     else:
         count = f"{scale.klass.samples} samples per student"
     return f"Scale {scale.name}, {count}, {len(scale.seeds)} training seeds."
