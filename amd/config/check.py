@@ -1,11 +1,11 @@
 """Cross-references and combinations: what no single file can know is wrong. A problem is one line of a ConfigError."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 from amd.config.methods import GROUPED, SHRINKING, TAKES
 from amd.config.read import unknown
-from amd.config.schema import Domain, Figure, Problem, Scale, System, Table, TrackSizes
+from amd.config.schema import Domain, Figure, Problem, Scale, ScorerArchitecture, System, Table, TrackSizes
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -24,6 +24,7 @@ MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about an
     "scorer": (),
     "plane": ("numbers", "cfg_weight", "lora", "ema"),
 }
+ARCHITECTURES: dict[str, tuple[str, ...]] = {"classifier": ("conv", "resnet"), "scorer": get_args(ScorerArchitecture)}
 MODES = {"ring8": 8, "grid9": 9}
 EVERYTHING = "*"  # in a goal: every runnable table, or figure
 
@@ -51,10 +52,10 @@ def problems(library: "Library") -> Iterator[str]:
     yield from _choice(library)
 
 
-def misfit(scale: Scale, domain: Domain) -> str | None:
-    """Why a scale cannot run on a domain, or None."""
+def misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str | None:
+    """Why a scale cannot run on a domain, whose scorers are among `systems`, or None."""
     if domain.track == "text":
-        return _text_misfit(scale, domain)
+        return _text_misfit(scale, domain, systems)
     if domain.track != "class":
         return None
     sizes = scale.klass
@@ -69,7 +70,7 @@ def misfit(scale: Scale, domain: Domain) -> str | None:
     return None
 
 
-def _text_misfit(scale: Scale, domain: Domain) -> str | None:
+def _text_misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str | None:
     sizes = scale.text
     if sizes is None:
         return "the scale has no sizes of the text track; add text"
@@ -79,6 +80,12 @@ def _text_misfit(scale: Scale, domain: Domain) -> str | None:
         return "a teacher trained here takes the scale's text.teacher and the domain's data; else name a published one"
     if uncounted := sorted(set(domain.prompts) - set(sizes.prompts)):
         return f"text.prompts.{uncounted[0]} is missing: how many of the domain's prompts a run takes"
+    named = {each.system for each in (domain.reward, *domain.panel.values())}
+    trained = {
+        str(system.architecture) for name, system in systems.items() if name in named and system.kind == "scorer"
+    }
+    if unsized := sorted(trained - set(sizes.scorers)):
+        return f"text.scorers.{unsized[0]} is missing: one of the domain's scorers is trained with it"
     if domain.latents[1] % 2 ** (len(sizes.network.channels) - 1):
         return f"latents of side {domain.latents[1]} cannot be halved {len(sizes.network.channels) - 1} times"
     return None
@@ -92,11 +99,14 @@ def _scale(library: "Library", scale: Scale) -> Iterator[str]:
             yield f"{here}: {unknown(name, 'domain', library.domains)}"
         elif library.domains[name].track != track:
             yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
-        elif (complaint := misfit(scale, library.domains[name])) is not None:
+        elif (complaint := misfit(scale, library.domains[name], library.systems)) is not None:
             yield f"{here}: {name!r} does not fit: {complaint}"
     yield from _sizes(library, document, scale.klass, "class")
     if scale.text is not None:
         yield from _sizes(library, document, scale.text, "text")
+        if (scale.text.sample_shards == 1) != (scale.klass.sample_shards == 1):
+            here = document.at("text", "sample_shards")
+            yield f"{here}: either both tracks of a scale have their samples drawn in shards, or none"
     if "default" not in scale.footprints:
         yield f"{document.at('footprints')}: 'default' is missing; it serves the rules not named"
     if len(set(scale.seeds)) != len(scale.seeds):
@@ -136,6 +146,10 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         yield f"{document.at('classes')}: missing; a domain of the class track has some"
     if domain.track == "text" and not domain.panel:
         yield f"{document.at('panel')}: missing; it says who judges the images of each benchmark"
+    for benchmark in library.benchmarks.values():
+        judged = benchmark.track == domain.track == "text" and set(benchmark.metrics) & set(domain.metrics)
+        if judged and benchmark.name not in domain.prompts:
+            yield f"{document.at('prompts')}: {benchmark.name} is missing; metrics of that benchmark are named here"
     kind = "scorer" if domain.track == "text" else "classifier"
     judges = [] if domain.track == "text" else [(("judge",), domain.judge)]  # a panel judges there
     for keys, scorer in (
@@ -172,6 +186,10 @@ def _system(library: "Library", system: System) -> Iterator[str]:
     allowed = {*NEEDS[system.kind], *MAY[system.kind], "name", "kind", "track", "title", "about", "sources"}
     for key in sorted(given - allowed):
         yield f"{document.at(key)}: a {system.kind} has no '{key}'; it may have {', '.join(sorted(allowed - {'name'}))}"
+    built = ARCHITECTURES.get(system.kind, ())
+    if built and system.architecture is not None and system.architecture not in built:
+        kind = f"architecture of a {system.kind}"
+        yield f"{document.at('architecture')}: {unknown(system.architecture, kind, built)}"
     if system.method is not None:
         yield from _method(document, system)
     if system.kind != "student":
@@ -333,7 +351,7 @@ def _choice(library: "Library") -> Iterator[str]:
             yield f"{here}: {unknown(name, 'domain', library.domains)}"
         elif library.domains[name].track != track:
             yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
-        elif (complaint := misfit(library.scales[choice.scale], library.domains[name])) is not None:
+        elif (complaint := misfit(library.scales[choice.scale], library.domains[name], library.systems)) is not None:
             yield f"{here}: {name!r} does not fit scale '{choice.scale}': {complaint}"
     for goal, wanted in choice.goals.items():
         for kind, noun, known in (("tables", "table", library.tables), ("figures", "figure", library.figures)):

@@ -55,7 +55,7 @@ def run_digest(
     if system.kind == "scorer":
         assert scale.text is not None
         content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
-        return digest(content | {"pretraining": scale.text.scorers[_architecture(system)]})
+        return digest(content | {"pretraining": scale.text.scorers.get(_architecture(system))})
     content |= {"latents": domain.latents, "network": network, "autoencoder": domain.autoencoder}
     if system.kind == "teacher":
         # cfg_weight is how it is sampled, see sample_digest: the weights do not know it

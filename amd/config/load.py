@@ -122,7 +122,7 @@ class Library:
         if name is None:
             raise ConfigError(f"{self.root}/scales/{scale}.yaml: domains.{track}: no domain for this track")
         domain = _known(self.domains, name, "domain")
-        if (complaint := misfit(sizes, domain)) is not None:
+        if (complaint := misfit(sizes, domain, self.systems)) is not None:
             raise ConfigError(f"{self.root}/scales/{scale}.yaml with domain '{name}': {complaint}")
         return domain
 
