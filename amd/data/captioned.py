@@ -61,7 +61,7 @@ def square(file: Path, side: int) -> NDArray[np.uint8]:
         picture = opened.convert("RGB")
     short = min(picture.size)
     x, y = (picture.width - short) // 2, (picture.height - short) // 2
-    middle = picture.resize((side, side), Image.Resampling.LANCZOS, box=(x, y, x + short, y + short))
+    middle = picture.crop((x, y, x + short, y + short)).resize((side, side), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(middle).transpose(2, 0, 1))
 
 
@@ -97,7 +97,7 @@ def _folder(assets: Sequence[Asset], mirror: str | Path | None, side: int, count
         raise ValueError("'folder' needs one asset: its captions, one line of {file, caption} for each picture")
     listing = locate(assets[0], mirror)
     files, captions = [], []
-    for number, line in enumerate(listing.read_text().splitlines(), 1):
+    for number, line in enumerate(listing.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             file, caption = _entry(line, f"{listing}:{number}")
             files.append(listing.parent / file)

@@ -57,7 +57,7 @@ def lay_out(
         overlap = _overlap(boxes[:, pairs[0]], boxes[:, pairs[1]]).sum(1)
         wrong, blurred = _complaints(boxes, relations)
         best = int(np.argmin(wrong * 1e6 + blurred * side + overlap))
-        if not wrong[best] and overlap[best] <= attempt * 0.002 * side**2:
+        if not wrong[best] and overlap[best] <= attempt // 4 * 0.004 * side**2:
             return boxes[best].astype(np.int64)
     return None
 

@@ -70,9 +70,10 @@ def _files(
 
 
 def _lines_of(file: Path) -> list[str]:
-    """A file's lines without the blank ones, whose number is said."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    kept = [line.strip() for line in lines if line.strip()]
+    """A file's lines as they are, without the blank ones, whose number is said. They end at a newline alone, not at
+    every mark that Unicode calls a break."""
+    lines = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    kept = [line for line in lines if line.strip()]
     if blank := len(lines) - len(kept):
         print(f"{file}: {blank} blank line(s) left out, {len(kept)} prompts", file=sys.stderr, flush=True)
     return kept
@@ -98,8 +99,11 @@ def _geneval(assets: Sequence[Asset], mirror: str | Path | None, count: int | No
     """evaluation_metadata.jsonl (djghosh13/geneval): a row a line; the category is its tag."""
     (file,) = _files("geneval", assets, mirror, [".jsonl"], "one .jsonl file of metadata")
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        row = json.loads(line)
+    for number, line in enumerate(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"), 1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file}:{number}: not JSON: {error}") from None
         if absent := [key for key in ("tag", "include", "prompt") if key not in row]:
             raise ValueError(f"{file}:{number}: a row of GenEval's metadata has no {', '.join(absent)}")
         rows.append(row)
@@ -123,12 +127,12 @@ def _json_lists(assets: Sequence[Asset], mirror: str | Path | None, count: int |
 def _drawbench(assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int) -> PromptSet:
     """The prompts in their order, then a csv of Prompts,Category whose lines must be the same."""
     prompts_file, table = _files(
-        "drawbench", assets, mirror, [".txt", ".csv"], "a .txt of prompts, a .csv of categories"
+        "drawbench", assets, mirror, [".txt", ".csv"], "a .txt of prompts, then a .csv of categories"
     )
     texts = _lines_of(prompts_file)
     with table.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    told = [row.get("Prompts", "").strip() for row in rows]
+    told = [row.get("Prompts") for row in rows]
     if told != texts:
         place = next((i for i, pair in enumerate(zip(told, texts, strict=False)) if pair[0] != pair[1]), len(told))
         raise ValueError(f"{table}: its prompts are not those of {prompts_file.name}, from line {place + 2} on")

@@ -45,7 +45,7 @@ def compose(metadata: Mapping[str, Any], seed: int, side: int) -> tuple[NDArray[
     """A row -> its picture (3, side, side) and what is where; the same seed, the same picture.
 
     ValueError, naming the prompt, for objects and colours outside the vocabulary, more than four objects, relations
-    that cannot hold together, and a side under 24.
+    that it has no room for, and a side under 24.
     """
     if side < SMALLEST_SIDE:
         raise ValueError(f"a scene's side is at least {SMALLEST_SIDE} pixels, not {side}: objects would be smudges")
