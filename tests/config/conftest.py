@@ -3,14 +3,17 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from amd.config.load import Library, load
 
 ROOT = Path(__file__).parents[2] / "config"
 
 Edit = Callable[[str, str, str], None]
+Put = Callable[[str, str, Any], None]
 
 
 @pytest.fixture(scope="session")
@@ -33,5 +36,27 @@ def edit(root: Path) -> Edit:
         text = (root / file).read_text()
         assert text.count(old) == 1, f"{file} holds {old!r} {text.count(old)} times"
         (root / file).write_text(text.replace(old, new))
+
+    return replace
+
+
+@pytest.fixture
+def put(root: Path) -> Put:
+    """(file under config/, dotted key, value): the key is set, whatever stood there, or taken away by `...`.
+
+    The file loses its comments and its order of lines, so a test that is about those edits the text.
+    """
+
+    def replace(file: str, key: str, value: Any) -> None:
+        content = yaml.safe_load((root / file).read_text())
+        *parents, last = key.split(".")
+        within = content
+        for parent in parents:
+            within = within[int(parent) if isinstance(within, list) else parent]
+        if value is ...:
+            del within[last]
+        else:
+            within[last] = value
+        (root / file).write_text(yaml.safe_dump(content, sort_keys=False))
 
     return replace

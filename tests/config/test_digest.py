@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from amd.config.jobs import Job, jobs
 from amd.config.load import Library, load
 
 Edit = Callable[[str, str, str], None]
+Put = Callable[[str, str, Any], None]
 
 
 def everything(library: Library, scale: str = "tiny") -> dict[str, Job]:
@@ -105,19 +107,83 @@ def test_the_judge_moves_scores_and_no_training(root: Path, edit: Edit):
     moved = changed(root, edit, ("systems/digits-judge.yaml", "architecture: resnet", "architecture: conv"))
     assert trained(moved) == {"digits-judge"}
     assert not [output for output in moved if "/samples/" in output]
-    assert all(output in moved for output in everything(load(root)) if "/scores/" in output)
+    assert all(output in moved for output in everything(load(root)) if "/scores/class/" in output)
+    assert not [output for output in moved if "/scores/" in output and "/scores/class/" not in output]
 
 
 def test_a_benchmark_s_version_scores_anew_and_trains_nothing(root: Path, edit: Edit):
     moved = changed(root, edit, ("benchmarks/class.yaml", "version: 1", "version: 2"))
     assert trained(moved) == set()
-    assert all(output in moved for output in everything(load(root)) if "/scores/" in output or "/trace/" in output)
+    of_it = [output for output in everything(load(root)) if "/scores/class/" in output or "/trace/class." in output]
+    assert of_it
+    assert set(of_it) <= moved
+    assert not {output for output in moved if "/scores/" in output} - set(of_it)
 
 
 def test_more_samples_train_nothing(root: Path, edit: Edit):
     moved = changed(root, edit, ("scales/tiny.yaml", "  samples: 5000", "  samples: 6000"))
     assert trained(moved) == set()
     assert moved
+
+
+def text_moved(root: Path, put: Put, file: str, key: str, value: Any) -> set[str]:
+    """Outputs of the text track at tiny whose digest one key moves."""
+    before = everything(load(root))
+    put(file, key, value)
+    after = everything(load(root))
+    assert before.keys() == after.keys()
+    return {output for output, job in after.items() if job.digest != before[output].digest and "/sit-" not in output}
+
+
+def test_training_prompts_move_students_and_a_benchmarks_its_samples_alone(root: Path, put: Put):
+    moved = text_moved(root, put, "scales/tiny.yaml", "text.prompts.train", 100)
+    assert {"sdxl-dmd2", "sdxl-amd", "sdxl-amd-literal"} <= trained(moved)
+    assert not {"sdxl-teacher", "emoji-align-a", "sprite-detector"} & trained(moved)
+    moved = text_moved(root, put, "scales/tiny.yaml", "text.prompts.geneval", 12)
+    assert trained(moved) == set()
+    assert {output.split("/")[5].removesuffix(".json") for output in moved if "/samples/" in output} == {"geneval"}
+    assert {output.split("/")[5] for output in moved if "/scores/" in output} == {"geneval"}
+
+
+def test_the_text_reward_moves_who_reads_it_and_who_is_judged_by_it(root: Path, put: Put):
+    moved = text_moved(root, put, "scales/tiny.yaml", "text.scorers.align-plain.iterations", 17)
+    assert {"emoji-align-a", "sdxl-amd", "sdxl-amd-literal"} <= trained(moved)
+    assert not {"emoji-align-b", "sdxl-teacher", "sdxl-dmd2", "sdxl-d-dmd"} & trained(moved)
+    assert any("/sdxl-dmd2/" in output and "/scores/" in output for output in moved)
+    assert not [output for output in moved if "/sdxl-dmd2/" in output and "/samples/" in output]
+
+
+def test_a_member_of_the_panel_moves_scores_alone(root: Path, put: Put):
+    moved = text_moved(root, put, "domains/emoji.yaml", "panel.pickscore.times", 10)
+    assert trained(moved) == set()
+    assert not [output for output in moved if "/samples/" in output]
+    assert any("/scores/" in output for output in moved)
+
+
+def test_the_small_batch_moves_the_run_that_has_it(root: Path, put: Put):
+    before = load(root)
+    put("scales/tiny.yaml", "text.small_batch", 16)
+    after = load(root)
+    systems = [s.name for s in before.systems.values() if s.track == "text"]
+    moved = {s for s in systems if before.run(s, "tiny", 0).digest != after.run(s, "tiny", 0).digest}
+    assert moved == {s for s in systems if before.systems[s].batch == "small"}
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("scales/tiny.yaml", "text.recompute", True),
+        ("scales/tiny.yaml", "text.micro_batch", 8),
+        ("scales/tiny.yaml", "text.sample_batch", 7),
+        ("domains/emoji.yaml", "encoder.kept", False),
+        ("domains/emoji.yaml", "metrics.overall", "Overall"),
+    ],
+)
+def test_how_a_text_result_is_computed_or_called_is_no_part_of_it(
+    root: Path, put: Put, file: str, key: str, value: Any
+):
+    moved = text_moved(root, put, file, key, value)
+    assert not {output for output in moved if "/tables/" not in output and "/figures/" not in output}
 
 
 def test_a_teacher_of_another_seed_is_one_line(root: Path, edit: Edit):

@@ -124,7 +124,7 @@ def test_time_limits_hold_what_is_estimated(library: Library):
 
 def test_the_text_names_jobs_tables_and_assumptions(library: Library):
     said = text(library, "paper")
-    for words in ("sit-warm-short", "8 GPU", "GPU-hours", "675.1 M", "table2: track text has no systems yet", "assum"):
+    for words in ("sit-warm-short", "8 GPU", "GPU-hours", "675.1 M", "table5: track video has no systems yet", "assum"):
         assert words.lower() in said.lower()
     assert "sit-dmd2" not in text(library, "paper", "4")
     assert "results/tiny/tables/table4.md" in text(library, "tiny", "table4")

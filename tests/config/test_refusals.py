@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from amd.config.load import ConfigError, load
 
 Edit = Callable[[str, str, str], None]
+Put = Callable[[str, str, Any], None]
+
+LR = "  group: 8\n  lr: 2.0e-4\n  fake_lr: 2.0e-4\n"  # of the class track, in scales/tiny.yaml
 
 REFUSALS = {
     # what is wrong: (file, text there, its replacement, what the message must say)
@@ -37,14 +42,14 @@ REFUSALS = {
     ),
     "out of range": (
         "scales/tiny.yaml",
-        "  lr: 2.0e-4",
-        "  lr: -2e-4",
+        LR,
+        LR.replace("lr: 2.0e-4", "lr: -2e-4", 1),
         ["scales/tiny.yaml: class.lr", "-0.0002 will not do", "greater than 0"],
     ),
     "not finite": (
         "scales/tiny.yaml",
-        "  lr: 2.0e-4",
-        "  lr: .nan",
+        LR,
+        LR.replace("lr: 2.0e-4", "lr: .nan", 1),
         ["scales/tiny.yaml: class.lr", "'.nan' will not do"],
     ),
     "s of one": (
@@ -61,14 +66,14 @@ REFUSALS = {
     ),
     "a group of one": (
         "scales/tiny.yaml",
-        "  group: 8",
-        "  group: 1",
+        LR,
+        LR.replace("group: 8", "group: 1"),
         ["scales/tiny.yaml: class.group (line", "1 will not do", "sit-amd", "Eq. 12", "e.g. 8"],
     ),
     "a group that does not divide the batch": (
         "scales/tiny.yaml",
-        "  group: 8",
-        "  group: 7",
+        LR,
+        LR.replace("group: 8", "group: 7"),
         ["scales/tiny.yaml: class.group", "7 does not divide class.batch 64"],
     ),
     "micro-batches that do not divide the batch": (
@@ -235,8 +240,8 @@ REFUSALS = {
     ),
     "a domain that the scale cannot run": (
         "scales/tiny.yaml",
-        "domains: {class: digits}",
-        "domains: {class: imagenet}",
+        "domains: {class: digits,",
+        "domains: {class: imagenet,",
         ["scales/tiny.yaml: domains.class", "'imagenet' does not fit", "patches of 5"],
     ),
     "nobody to teach": (
@@ -310,6 +315,242 @@ REFUSALS = {
     ),
 }
 
+TEXT = {
+    # what is wrong in the text track: (file, key, its value or ... for none, what the message must say)
+    "no encoder": (
+        "domains/emoji.yaml",
+        "encoder",
+        ...,
+        ["scales/tiny.yaml: domains.text", "'emoji' does not fit", "has an encoder and prompts.train; add both"],
+    ),
+    "no prompts to train on": (
+        "domains/emoji.yaml",
+        "prompts.train",
+        ...,
+        ["scales/tiny.yaml: domains.text", "has an encoder and prompts.train; add both"],
+    ),
+    "a benchmark without prompts": (
+        "domains/emoji.yaml",
+        "prompts.geneval",
+        ...,
+        ["domains/emoji.yaml: prompts (line", "geneval is missing; metrics of that benchmark are named here"],
+    ),
+    "no panel": (
+        "domains/emoji.yaml",
+        "panel",
+        ...,
+        ["domains/emoji.yaml: panel: missing; it says who judges the images of each benchmark"],
+    ),
+    "a panel of an unknown system": (
+        "domains/emoji.yaml",
+        "panel.geneval.system",
+        "sprite-detectr",
+        ["domains/emoji.yaml: panel.geneval.system", "'sprite-detectr' is no system; did you mean 'sprite-detector'?"],
+    ),
+    "a panel of a classifier": (
+        "domains/emoji.yaml",
+        "panel.pickscore.system",
+        "digits-judge",
+        ["panel.pickscore.system", "'digits-judge' is a classifier of track class; a scorer of track text belongs"],
+    ),
+    "a member of the panel that is trained here and published": (
+        "domains/emoji.yaml",
+        "panel.hpsv2.assets",
+        [{"file": "hps.pt"}],
+        ["domains/emoji.yaml: panel.hpsv2 (line", "either a system (trained here) or assets (published), and not both"],
+    ),
+    "a text reward from nowhere": (
+        "domains/emoji.yaml",
+        "reward.system",
+        ...,
+        ["domains/emoji.yaml: reward (line", "either a system (trained here) or assets (published)"],
+    ),
+    "a kl autoencoder without its file": (
+        "domains/emoji.yaml",
+        "autoencoder",
+        {"kind": "kl", "scaling": 0.18215},
+        ["domains/emoji.yaml: autoencoder (line", "a kl has an asset and no factor, a shuffle a factor and no asset"],
+    ),
+    "a shuffle with a file": (
+        "domains/emoji.yaml",
+        "autoencoder.asset",
+        {"file": "vae.safetensors"},
+        ["domains/emoji.yaml: autoencoder (line", "a shuffle a factor and no asset"],
+    ),
+    "guidance that is none": (
+        "domains/emoji.yaml",
+        "cfg_weight",
+        0.5,
+        ["domains/emoji.yaml: cfg_weight", "0.5 will not do", "1 is no guidance"],
+    ),
+    "an odd side": (
+        "domains/emoji.yaml",
+        "latents",
+        [48, 9],
+        ["scales/tiny.yaml: domains.text", "latents of side 9 cannot be halved 1 times"],
+    ),
+    "prompts that nobody counted": (
+        "scales/tiny.yaml",
+        "text.prompts.drawbench",
+        ...,
+        ["scales/tiny.yaml: domains.text", "text.prompts.drawbench is missing: how many of the domain's prompts"],
+    ),
+    "a scorer without sizes": (
+        "scales/smoke.yaml",
+        "text.scorers.detector",
+        None,  # takes tiny's away
+        ["scales/smoke.yaml: domains.text", "text.scorers.detector is missing"],
+    ),
+    "no small batch": (
+        "scales/tiny.yaml",
+        "text.small_batch",
+        ...,
+        ["scales/tiny.yaml: text.small_batch (line", "missing; system 'sdxl-amd-batch16' asks for it"],
+    ),
+    "a small batch of half a group": (
+        "scales/tiny.yaml",
+        "text.small_batch",
+        12,
+        ["scales/tiny.yaml: text.small_batch (line", "text.group 8 does not divide it (12)"],
+    ),
+    "a text group of one": (
+        "scales/tiny.yaml",
+        "text.group",
+        1,
+        ["scales/tiny.yaml: text.group (line", "1 will not do", "sdxl-amd", "Eq. 12"],
+    ),
+    "a text stage without iterations": (
+        "scales/tiny.yaml",
+        "text.iterations",
+        {"short": 10},
+        ["scales/tiny.yaml: text.iterations", "stage 'long' is missing; a system or figure runs it"],
+    ),
+    "blocks of a UNet that do not agree": (
+        "scales/tiny.yaml",
+        "text.network.transformers",
+        [0, 1, 2],
+        ["scales/tiny.yaml: text.network", "channels, transformers and heads name 2 blocks, one each"],
+    ),
+    "heads that do not divide a block's width": (
+        "scales/tiny.yaml",
+        "text.network.heads",
+        [4, 5],
+        ["scales/tiny.yaml: text.network", "is not a multiple of heads 5 and of groups"],
+    ),
+    "groups that do not divide a block's width": (
+        "scales/tiny.yaml",
+        "text.network.groups",
+        7,
+        ["scales/tiny.yaml: text.network", "and of groups 7"],
+    ),
+    "nobody to teach the text track": (
+        "domains/sdxl.yaml",
+        "teacher",
+        ...,
+        ["scales/paper.yaml: domains.text", "a teacher trained here takes the scale's text.teacher and"],
+    ),
+    "a scorer of a classifier's architecture": (
+        "systems/emoji-align-a.yaml",
+        "architecture",
+        "conv",
+        ["systems/emoji-align-a.yaml: architecture (line", "'conv' is no architecture of a scorer; known: align-plain"],
+    ),
+    "a scorer with a backbone": (
+        "systems/emoji-align-a.yaml",
+        "backbone",
+        "unet",
+        ["systems/emoji-align-a.yaml: backbone", "a scorer has no 'backbone'; it may have about, architecture, half"],
+    ),
+    "a student of a third batch": (
+        "systems/sdxl-amd-batch16.yaml",
+        "batch",
+        "tiny",
+        ["systems/sdxl-amd-batch16.yaml: batch", "'tiny' is no choice", "known: full, small"],
+    ),
+    "a first time after the last": (
+        "systems/sdxl-amd-one.yaml",
+        "numbers.first",
+        1.5,
+        ["systems/sdxl-amd-one.yaml: numbers.first", "1.5 will not do", "less than or equal to 1"],
+    ),
+    "a text row in a table of classes": (
+        "tables/table4.yaml",
+        "rows.4.system",
+        "sdxl-amd",
+        ["tables/table4.yaml: rows[4]", "'sdxl-amd' is a student of track text; this table is of class"],
+    ),
+    "a row of a scorer": (
+        "tables/table7.yaml",
+        "rows.1.system",
+        "emoji-align-a",
+        ["tables/table7.yaml: rows[1].system", "'emoji-align-a' is a scorer of track text; this table is of text"],
+    ),
+    "a metric of a domain that nobody can print": (
+        "benchmarks/drawbench.yaml",
+        "metrics",
+        ["pickscoer"],
+        ["benchmarks/drawbench.yaml: metrics[0]", "'pickscoer' is no metric of a domain of track text"],
+    ),
+}
+
+WINS = {
+    "title": "Wins",
+    "caption": "Share of prompts on which a system beats another.",
+    "track": "text",
+    "kind": "winrate",
+    "systems": {"DMD2": "sdxl-dmd2", "AMD": "sdxl-amd"},
+    "baseline": "DMD2",
+    "benchmarks": ["drawbench", "hpdv2"],
+}
+
+
+@pytest.mark.parametrize("case", TEXT.values(), ids=TEXT.keys())
+def test_what_is_wrong_in_the_text_track_is_refused(case: tuple[str, str, Any, list[str]], root: Path, put: Put):
+    file, key, value, said = case
+    put(file, key, value)
+    with pytest.raises(ConfigError) as refusal:
+        load(root)
+    for fragment in said:
+        assert fragment in str(refusal.value)
+
+
+def test_a_scale_without_the_text_track_cannot_have_its_domain(root: Path):
+    (root / "scales/classes.yaml").write_text("extends: tiny\ntext: null\n")
+    with pytest.raises(ConfigError) as refusal:
+        load(root)
+    assert "scales/classes.yaml: domains.text" in str(refusal.value)
+    assert "'emoji' does not fit: the scale has no sizes of the text track; add text" in str(refusal.value)
+    (root / "scales/classes.yaml").write_text("extends: tiny\ntext: null\ndomains: {text: null}\n")
+    with pytest.raises(ConfigError, match=r"scales/classes\.yaml: domains\.text: no domain for this track"):
+        load(root).run("sdxl-amd", "classes", 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("baseline", None, "baseline: None is no title in systems; known: AMD, DMD2"),
+        ("baseline", "DMD", "baseline (line 8): 'DMD' is no title in systems; did you mean 'DMD2'?"),
+        ("benchmarks", [], "benchmarks (line 9): missing; a figure of kind 'winrate' counts wins on their prompts"),
+        (
+            "benchmarks",
+            ["drawbanch"],
+            "benchmarks[0] (line 10): 'drawbanch' is no benchmark; did you mean 'drawbench'?",
+        ),
+        ("systems", {}, "systems (line 5): missing; a figure of kind 'winrate' shows systems"),
+        ("systems", {"DMD2": "sit-dmd2"}, "'sit-dmd2' is of track class; this figure is of text"),
+    ],
+)
+def test_a_figure_of_wins_names_its_baseline_and_its_prompts(root: Path, key: str, value: Any, said: str):
+    file = root / "figures/wins.yaml"
+    file.write_text(yaml.safe_dump(WINS, sort_keys=False))
+    load(root)
+    content = {**WINS, key: value}
+    file.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}, sort_keys=False))
+    with pytest.raises(ConfigError) as refusal:
+        load(root)
+    assert "figures/wins.yaml: " in str(refusal.value)
+    assert said in str(refusal.value)
+
 
 @pytest.mark.parametrize("case", REFUSALS.values(), ids=REFUSALS.keys())
 def test_what_is_wrong_is_refused_by_file_key_and_value(case: tuple[str, str, str, list[str]], root: Path, edit: Edit):
@@ -341,7 +582,7 @@ def test_a_value_that_was_inherited_is_shown_where_it_stands(root: Path, edit: E
 
 def test_one_mistake_does_not_hide_another(root: Path, edit: Edit):
     edit("systems/sit-amd.yaml", "  s: 0.5\n", "  s: 1.5\n")
-    edit("scales/tiny.yaml", "  group: 8", "  group: 0")
+    edit("scales/tiny.yaml", LR, LR.replace("group: 8", "group: 0"))
     edit("domains/digits.yaml", "classes: 10", "classes: ten")
     with pytest.raises(ConfigError) as refusal:
         load(root)
@@ -366,7 +607,7 @@ def test_an_anchor_that_holds_itself_ends(root: Path):
 
 @pytest.mark.parametrize(("text", "value"), [("2e-5", 2e-5), ("1.5e-3", 1.5e-3), (".5", 0.5), ("1", 1.0)])
 def test_numbers_are_read_as_they_look(root: Path, edit: Edit, text: str, value: float):
-    edit("scales/tiny.yaml", "  lr: 2.0e-4", f"  lr: {text}")
+    edit("scales/tiny.yaml", LR, LR.replace("lr: 2.0e-4", f"lr: {text}", 1))
     assert load(root).scales["tiny"].klass.lr == value
 
 

@@ -9,7 +9,8 @@ VIDEO = {("VideoGen-Eval", "AMD (Ours)"): 16.08, ("TA-Hard", "AMD (Ours)"): -0.2
 
 
 def table(library: Library, number: int) -> list[Row]:
-    return library.tables[f"table{number}"].rows
+    """The rows that the paper prints."""
+    return [row for row in library.tables[f"table{number}"].rows if row.printed]
 
 
 def value(row: Row, key: str) -> float:
@@ -26,12 +27,15 @@ def test_all_ten_tables_are_there(library: Library):
 )
 def test_every_row_prints_every_metric(library: Library, number: int, rows: int, printed: int):
     entry = library.tables[f"table{number}"]
-    metrics = {c.key for c in entry.columns if c.better != "none"}
-    assert (len(entry.rows), len(metrics)) == (rows, printed)
-    for row in entry.rows:
+    of_the_paper = [row for row in entry.rows if row.printed]  # the others are ours, and so are further columns
+    metrics = {c.key for c in entry.columns if c.better != "none"} & set(of_the_paper[0].printed)
+    descriptors = {c.key for c in entry.columns if c.better == "none"}
+    assert (len(of_the_paper), len(metrics)) == (rows, printed)
+    for row in of_the_paper:
         assert set(row.printed) == metrics
-        assert set(row.descriptors) == {c.key for c in entry.columns} - metrics
-        assert row.system is None
+        assert set(row.descriptors) == descriptors
+    for row in entry.rows:
+        assert bool(row.printed) or row.system is not None, row.title
 
 
 def test_table_4_prints_nine_numbers(library: Library):

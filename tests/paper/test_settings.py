@@ -28,6 +28,53 @@ def test_a4_class_to_image(library: Library) -> None:
     assert (network.patch, network.width, network.depth, network.heads) == (2, 1152, 28, 16)  # SiT-XL/2
 
 
+def test_a4_text_to_image(library: Library) -> None:
+    """'Strictly follow DMD2' on 8 H800: four steps, batch 128, 5e-7 for both, CFG 8, HPSv2 rewards."""
+    sizes, domain = library.scale("paper").text, library.domain("paper", "text")
+    assert sizes is not None
+    assert (sizes.batch, sizes.small_batch, sizes.lr, sizes.fake_lr) == (128, 16, 5e-7, 5e-7)
+    assert sizes.iterations["long"] == 19000  # DMD2's README
+    assert (domain.latents, domain.pixels) == ((4, 128), (3, 1024))
+    assert (domain.reward.name, domain.reward.settings) == ("hpsv2", {"version": "v2.1"})
+    assert {name: sizes.prompts[name] for name in ("geneval", "coco10k", "coco30k", "hpdv2", "drawbench")} == {
+        "geneval": 553, "coco10k": 10000, "coco30k": 30000, "hpdv2": 3200, "drawbench": 200,
+    }  # fmt: skip
+    assert library.benchmarks["geneval"].per_prompt == 4
+    assert sizes.teacher_steps == 50  # Table 2: 50 x 2
+    network = sizes.network  # unet/config.json of stable-diffusion-xl-base-1.0
+    assert (network.channels, network.layers, network.transformers) == ([320, 640, 1280], 2, [0, 2, 10])
+    assert (network.heads, network.context, network.pooled, network.linear_projection) == (
+        [5, 10, 20],
+        2048,
+        1280,
+        True,
+    )
+    asked = library.scale("paper").footprints.get("distill.text", library.scale("paper").footprints["distill"])
+    assert asked.nodes * asked.gpus == 8
+
+
+def test_the_text_students_are_dmd2s_script_with_another_slot(library: Library) -> None:
+    """experiments/sdxl/*denoising4step*.sh: guidance 8, generator loss 5e-3, five fake updates, 4 steps."""
+    dmd2 = library.system("sdxl-dmd2")
+    assert (dmd2.cfg_weight, dmd2.ema, dmd2.start, dmd2.teacher) == (8.0, 0.0, "sdxl-teacher", "sdxl-teacher")
+    numbers = row("dmd2", dmd2.numbers.model_dump(exclude_none=True)).numbers
+    assert (numbers["lam"], numbers["critic_lam"], numbers["ratio"], numbers["steps"]) == (5e-3, 1e-2, 5, 4)
+    assert numbers["dims"] == 4 * 128 * 128  # the size at which DMD2 chose lam
+    students = [s for s in library.systems.values() if (s.kind, s.track) == ("student", "text")]
+    for system in students:
+        assert system.method is not None
+        method = row(system.method, system.numbers.model_dump(exclude_none=True))
+        assert method.numbers["steps"] == (1 if system.name.endswith("-one") else 4), system.name
+        assert method.numbers.get("first", 0) == (0.6 if system.name.endswith("-one") else 0), system.name  # index 399
+    assert (
+        row("amd", library.system("sdxl-amd").numbers.model_dump(exclude_none=True)).with_numbers({"steps": 1})
+        == (METHODS["amd"])
+    )
+    lora = library.system("sdxl-amd-lora").student_lora
+    assert lora is not None
+    assert (lora.rank, lora.scale) == (64, 8 / 64)  # rank 64, alpha 8
+
+
 def test_table_4s_rows_are_a_second_stage_from_one_pure_dmd_start(library: Library) -> None:
     start = library.system("sit-warm-short")
     assert (start.method, start.stage) == ("dmd-pure", "short")
