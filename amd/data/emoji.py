@@ -55,6 +55,8 @@ COLOURED: dict[str, tuple[str, ...]] = {
     name: tuple(colour for colour in family if colour) for name, family in FAMILIES.items() if None not in family
 }
 """The objects that colours can be asked of, and which."""
+COLOURS: tuple[str, ...] = tuple(dict.fromkeys(colour for colours in COLOURED.values() for colour in colours))
+"""All colours that can be asked for, GenEval's ten."""
 
 SHA256 = "52f8507ec1e7b0d5f68660562ee7b5b41f8d8accdedf5a122b3ce78c5647cbca"
 """Of the 55 files in the order of FAMILIES, one after another."""
