@@ -51,12 +51,12 @@ def _through_pil(unit: Tensor, side: int) -> Tensor:
 
 
 def published(material: TextMaterial) -> ClipScore:
-    """From one checkpoint file. settings: architecture (required), prefix, through, precision, recompute.
+    """From one checkpoint file. settings: architecture (required), prefix, through (0: not), precision, recompute.
 
     ValueError names a missing architecture, no file or several, and a file that does not fit.
     """
     chosen = material.setting(
-        "clip-score", architecture=None, prefix="", through=None, precision="float32", recompute=False
+        "clip-score", architecture=None, prefix="", through=0, precision="float32", recompute=False
     )
     if chosen["architecture"] is None:
         raise ValueError("text scorer 'clip-score': settings: say the architecture, e.g. ViT-g-14")
@@ -67,5 +67,5 @@ def published(material: TextMaterial) -> ClipScore:
         )
     file, dtype = material.files[0], precision("clip-score", chosen["precision"])
     clip = load(chosen["architecture"], file, dtype, recompute=chosen["recompute"])
-    through, said = chosen["through"], chosen["precision"]
+    through, said = chosen["through"] or None, chosen["precision"]
     return ClipScore(clip, sha256(file), prefix=chosen["prefix"], through=through, precision=said)

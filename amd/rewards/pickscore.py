@@ -93,6 +93,9 @@ def published(material: TextMaterial) -> PickScore:
         places = tower.embeddings.position_embedding.num_embeddings
         tower.embeddings.position_ids = torch.arange(places).unsqueeze(0)
     tokenizer = CLIPTokenizer(vocab=str(vocabulary), merges=str(merges))
+    words = network.config.text_config.vocab_size
+    if len(tokenizer) != words:
+        raise ValueError(f"{vocabulary}: {len(tokenizer)} tokens, {config_file} has {words}; they belong to two models")
     dtype = precision("pickscore", chosen["precision"])
     return PickScore(network, tokenizer, sha256(file), chosen["precision"], dtype)
 

@@ -53,11 +53,14 @@ class TextMaterial:
     settings: Mapping[str, Any] = field(default_factory=dict)  # the scorer's own keys, e.g. hpsv2's version
 
     def setting(self, scorer: str, **known: Any) -> dict[str, Any]:
-        """The settings over the defaults `known`. ValueError names a key that the scorer does not have."""
+        """The settings over the defaults `known`; a configuration's words become the default's type.
+
+        ValueError names a key that the scorer does not have, and a value that is no flag or number where one is due.
+        """
         if unknown := sorted(set(self.settings) - set(known)):
             listed = ", ".join(sorted(known)) or "none"
             raise ValueError(f"text scorer '{scorer}': settings: unknown key '{unknown[0]}'; its keys: {listed}")
-        return known | dict(self.settings)
+        return known | {key: _typed(scorer, key, value, known[key]) for key, value in self.settings.items()}
 
     def file(self, scorer: str, name: str) -> Path:
         """The published file called `name`, among `files` or in the one folder. ValueError where it is not there."""
@@ -68,6 +71,20 @@ class TextMaterial:
                 return path / name
         given = ", ".join(str(path) for path in self.files) or "nothing"
         raise ValueError(f"text scorer '{scorer}' needs the file {name}; it was given {given}")
+
+
+def _typed(scorer: str, key: str, value: Any, default: Any) -> Any:
+    """`value` as a flag or a number where the default is one, given as itself or as a word."""
+    if isinstance(default, bool):
+        words = {"true": True, "false": False}
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise ValueError(f"text scorer '{scorer}': settings: {key} is {value!r}; say true or false")
+    if isinstance(default, int):
+        if str(value).isdecimal():
+            return int(value)
+        raise ValueError(f"text scorer '{scorer}': settings: {key} is {value!r}; say a whole number")
+    return value
 
 
 def text_scorer(name: str, material: TextMaterial) -> TextScorer:

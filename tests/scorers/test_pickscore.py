@@ -133,7 +133,7 @@ def test_files_may_be_named_one_by_one_and_weights_be_a_bin(pick_folder, pixels)
     assert torch.equal(scorer(pixels(48, 48), PROMPTS), expected)
 
 
-def test_files_that_do_not_fit_are_named(pick_folder, tmp_path):
+def test_files_that_do_not_fit_are_named(pick_folder):
     processor = pick_folder / "preprocessor_config.json"
     said = json.loads(processor.read_text())
     processor.write_text(json.dumps(said | {"resample": 2}))
@@ -147,12 +147,17 @@ def test_files_that_do_not_fit_are_named(pick_folder, tmp_path):
     (pick_folder / "config.json").write_text(json.dumps(config | {"projection_dim": 16}))
     with pytest.raises(ValueError, match=r"model\.safetensors: 2 weights are missing.*text_projection"):
         build(pick_folder)
+    (pick_folder / "config.json").write_text(json.dumps(config))
+    words = json.loads((pick_folder / "vocab.json").read_text())
+    (pick_folder / "vocab.json").write_text(json.dumps(words | {"newword</w>": 49408}))
+    with pytest.raises(ValueError, match=r"vocab\.json: 49409 tokens, .*config\.json has 49408"):
+        build(pick_folder)
     shutil.rmtree(pick_folder)
     with pytest.raises(ValueError, match=r"needs the file config\.json; it was given .*PickScore_v1"):
         build(pick_folder)
 
 
 def test_the_published_folder_scores_photographs_as_its_paper_does(mirrored, pixels):
-    folder = mirrored("PickScore_v1/config.json").parent
+    folder = mirrored("pickscore/config.json").parent
     scores = build(folder)(pixels(256, 256), ["photo"] * 3)
     assert bool(((scores > 12) & (scores < 30)).all())

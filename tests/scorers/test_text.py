@@ -76,8 +76,22 @@ def test_a_setting_that_a_scorer_does_not_have_is_refused(name):
         text_scorer(name, TextMaterial(settings={"verson": "v2.1"}))
 
 
+def test_a_configurations_words_become_flags_and_numbers():
+    material = TextMaterial(settings={"recompute": "true", "through": "256", "version": "v2.1"})
+    assert material.setting("x", recompute=False, through=0, version=None, precision="float32") == {
+        "recompute": True,
+        "through": 256,
+        "version": "v2.1",
+        "precision": "float32",
+    }
+    assert TextMaterial(settings={"recompute": False}).setting("x", recompute=True) == {"recompute": False}
+    with pytest.raises(ValueError, match="'x': settings: recompute is 'yes'; say true or false"):
+        TextMaterial(settings={"recompute": "yes"}).setting("x", recompute=False)
+    with pytest.raises(ValueError, match="through is 'wide'; say a whole number"):
+        TextMaterial(settings={"through": "wide"}).setting("x", through=0)
+
+
 def test_what_only_unpickling_could_restore_is_refused(tmp_path):
-    torch.save({"state_dict": {"weight": torch.zeros(2)}, "args": TEXTS.__class__}, tmp_path / "honest.pt")
     torch.save({"hook": Length()}, tmp_path / "code.pt")
     with pytest.raises(ValueError, match=r"code\.pt: not a file of tensors alone"):
         state_dict(tmp_path / "code.pt")

@@ -1,0 +1,185 @@
+"""Published packages in environments of their own: the way to them, and that ours give the same numbers."""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from layouts import MED, PROMPTS, WORDS, reward_weights
+
+from amd.measure import isolated
+from amd.measure.isolated import Environment, NotMade, PackageScorer, find, package, recipe, score
+from amd.rewards.text import TextMaterial, TextScorer, text_scorer
+
+NAMES = sorted(path.parent.name for path in isolated.RECIPES.glob("*/requirements.txt"))
+
+
+def made(name: str) -> Environment:
+    """The environment, or a skip that says how to make it."""
+    try:
+        return find(name)
+    except NotMade as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def echo(tmp_path, monkeypatch) -> Environment:
+    """An environment that is this very Python, and a scorer that measures prompts and images."""
+    folder = tmp_path / "envs"
+    (folder / "echo").mkdir(parents=True)
+    for name in ("score.py", "build.txt"):
+        shutil.copyfile(isolated.RECIPES / name, folder / name)
+    (folder / "echo" / "requirements.txt").write_text("")
+    (folder / "echo" / "scorer.py").write_text(
+        "from PIL import Image\n"
+        "def build(files, settings, device):\n"
+        "    def score(file, prompt):\n"
+        "        with Image.open(file) as image:\n"
+        "            return float(eval(settings.get('value', 'image.getpixel((1, 0))[2] + 1000 * len(prompt)')))\n"
+        "    return score, 'none'\n"
+    )
+    monkeypatch.setattr(isolated, "RECIPES", folder)
+    return Environment("echo", Path(sys.executable), recipe("echo"), {"echo": "1.0"})
+
+
+def test_images_and_prompts_arrive_in_pairs_and_exactly(echo, tmp_path):
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"some")
+    scorer = PackageScorer(echo, {"weights": weights}, {})
+    assert isinstance(scorer, TextScorer)
+    assert not scorer.differentiable
+    levels = torch.arange(256).float().view(-1, 1, 1, 1).expand(-1, 3, 4, 4) / 127.5 - 1
+    prompts = ["x" * (1 + index % 3) for index in range(256)]
+    expected = [index + 1000 * len(prompt) for index, prompt in enumerate(prompts)]
+    assert scorer(levels, prompts).tolist() == expected
+    assert scorer.preprocessing == f"package echo-1.0, environment {echo.recipe[:12]}"
+    assert scorer.revision == hashlib.sha256(b"some").hexdigest()
+
+
+def test_a_prompt_is_never_on_a_command_line_and_may_hold_anything(echo, tmp_path, monkeypatch):
+    """Quotes, line breaks, dollars: it goes through a file."""
+    weights, commands = tmp_path / "weights.pt", []
+    weights.write_bytes(b"some")
+    run = isolated._run
+    monkeypatch.setattr(isolated, "_run", lambda command: (commands.append(command), run(command))[1])
+    wild = 'a "cat" \'; rm -rf $HOME\n{"index": 7}\u2028é'
+    values = PackageScorer(echo, {"weights": weights}, {})(torch.zeros(1, 3, 4, 4), [wild])
+    assert values.tolist() == [128 + 1000 * len(wild)]
+    assert not any("cat" in word for command in commands for word in command)
+
+
+def test_a_package_that_fails_is_quoted(echo, tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"")
+    with pytest.raises(RuntimeError, match=r"score\.py.*failed \(1\)[\s\S]*ZeroDivisionError"):
+        score(echo, {"weights": tmp_path / "w.pt"}, {"value": "1 / 0"}, [_image(tmp_path)], ["one"])
+
+
+def test_a_number_that_is_none_is_refused(echo, tmp_path):
+    (tmp_path / "w.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="'echo': sample 0 scored nan"):
+        score(echo, {"weights": tmp_path / "w.pt"}, {"value": "'nan'"}, [_image(tmp_path)], ["one"])
+
+
+def test_records_are_one_per_sample_in_order_of_the_weights_that_were_meant():
+    row = {"index": 0, "value": 1.0, "revision": "a", "preprocessing": ""}
+    assert isolated._checked([row, {**row, "index": 1}], 2, "a", "x") == [1.0, 1.0]
+    with pytest.raises(ValueError, match="scored 1 samples, asked were 2"):
+        isolated._checked([row], 2, "a", "x")
+    with pytest.raises(ValueError, match="read weights a, meant were b"):
+        isolated._checked([row], 1, "b", "x")
+
+
+def test_an_environment_is_finished_by_its_stamp_and_made_by_its_recipe(echo, tmp_path):
+    folder = tmp_path / "echo"
+    with pytest.raises(NotMade, match="no finished environment 'echo'; make it by `make envs`"):
+        find("echo", folder)
+    folder.mkdir()
+    said = {"recipe": recipe("echo"), "packages": {}}
+    (folder / "environment.json").write_text(json.dumps(said))
+    assert find("echo", folder).python == folder / "bin" / "python"
+    (isolated.RECIPES / "echo" / "scorer.py").write_text("")  # how it is asked, not what it is made of
+    find("echo", folder)
+    with (isolated.RECIPES / "echo" / "requirements.txt").open("a") as file:
+        file.write("six==1.17.0\n")
+    with pytest.raises(NotMade, match="made from another recipe"):
+        find("echo", folder)
+    with pytest.raises(ValueError, match=r"no environment 'eco' in .*; there are echo"):
+        recipe("eco")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_pinned_and_hashed_to_the_last_package(name):
+    lines = [line for line in (isolated.RECIPES / name / "requirements.txt").read_text().splitlines() if line[0] != "#"]
+    pins = {}
+    for line in lines:
+        found = re.fullmatch(r"([a-z0-9-]+)==([A-Za-z0-9.]+) --hash=sha256:[0-9a-f]{64}", line)
+        assert found, line
+        pins[found[1]] = found[2]
+    assert len(pins) == len(lines) > 50
+    asked = (isolated.RECIPES / name / "requirements.in").read_text()
+    for package_name, version in re.findall(r"^([a-z-]+)==(\S+)", asked, flags=re.M):
+        assert pins[package_name] == version
+
+
+def test_every_package_has_a_recipe_and_its_scorer():
+    for name in isolated.PACKAGES.values():
+        assert name in NAMES
+        assert (isolated.RECIPES / name / "scorer.py").is_file()
+
+
+def test_a_scorer_without_an_environment_is_answered_with_those_that_have_one():
+    with pytest.raises(ValueError, match="'pickscore' has no environment of its own; these have: hpsv2, imagereward"):
+        package("pickscore", TextMaterial())
+
+
+def _image(folder: Path) -> Path:
+    from PIL import Image
+
+    Image.new("RGB", (4, 4)).save(folder / "image.png")
+    return folder / "image.png"
+
+
+@pytest.mark.parametrize("size", [(224, 224), (300, 427)])
+def test_hpsv2s_package_and_ours_agree(tmp_path, pixels, size):
+    """On random weights of the smallest network that both have; the package resizes tensors, as we do."""
+    import open_clip
+
+    made("hpsv2")
+    torch.manual_seed(0)
+    network = open_clip.create_model("ViT-S-32-alt")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "HPS_v2.1_compressed.pt")
+    material = TextMaterial([tmp_path], settings={"version": "v2.1", "architecture": "ViT-S-32-alt"})
+    ours, theirs = (build("hpsv2", material)(pixels(*size), PROMPTS) for build in (text_scorer, package))
+    assert float(theirs.std()) > 1e-4  # else nothing is compared
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)  # float32, another torchvision call
+
+
+@pytest.mark.slow
+def test_image_rewards_package_and_ours_agree(tmp_path, pixels):
+    """Its image tower has one size, ViT-L/16; two layers of its text encoder do. Its MLP reads 768 numbers."""
+    made("image-reward")
+    med = {**MED, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 128}
+    weights = {name: tensor * 0.15 for name, tensor in reward_weights(1024, 24, 224, med).items()}
+    weights = {
+        name: tensor + 0.85 * torch.ones_like(tensor) if "orm" in name and name.endswith("weight") else tensor
+        for name, tensor in weights.items()
+    }
+    places = "blip.text_encoder.embeddings.position_ids"
+    weights[places] = torch.arange(med["max_position_embeddings"]).expand(1, -1).clone()
+    torch.save(weights, tmp_path / "ImageReward.pt")
+    (tmp_path / "med_config.json").write_text(json.dumps(med))
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    material = TextMaterial([tmp_path])
+    theirs, ours = package("imagereward", material), text_scorer("imagereward", material)
+    assert theirs.revision == ours.revision
+    x = pixels(224, 224)  # its own side: no resize
+    a, b = ours(x, PROMPTS), theirs(x, PROMPTS)
+    assert float(b.std()) > 1e-4  # else nothing is compared
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)  # float32
