@@ -117,9 +117,10 @@ def sharded(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
+@torch.no_grad()
 def part(tensor: Tensor) -> Tensor:
     """This rank's part, in place; an unsharded tensor itself. Without gradient."""
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def like(own: Tensor, whole: Tensor) -> Tensor:
@@ -129,6 +130,7 @@ def like(own: Tensor, whole: Tensor) -> Tensor:
     return distribute_tensor(whole, own.device_mesh, own.placements, src_data_rank=None)
 
 
+@torch.no_grad()
 def whole(tensors: Mapping[str, Any], main: bool = True) -> dict[str, Any]:
     """Sharded tensors whole and on the CPU, and the others as they are: on the main process; nothing on the others.
 
@@ -136,7 +138,7 @@ def whole(tensors: Mapping[str, Any], main: bool = True) -> dict[str, Any]:
     """
     found = {}
     for name, tensor in tensors.items():
-        full = tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor
+        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if main:
             found[name] = full.cpu() if isinstance(tensor, DTensor) else full
     return found
