@@ -16,6 +16,21 @@ def test_every_byte_comes_back_bit_for_bit(factor):
     assert torch.equal(codec.decode(latents), pixels)
 
 
+@pytest.mark.parametrize(("scaling", "shift"), [(2.0, 0.5), (2.9, 0.6), (0.37, -0.1)])
+def test_every_byte_comes_back_whatever_the_scaling_and_shift(scaling, shift):
+    bytes_ = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(1, 3, 16, 16)
+    codec = PixelShuffleCodec(2, scaling, shift)
+    pixels = codec.decode(codec.encode(bytes_.float() / 127.5 - 1))
+    assert torch.equal(((pixels + 1) * 127.5).round().to(torch.uint8), bytes_)
+
+
+def test_scaling_and_shift_make_latents_of_unit_variance_and_no_mean():
+    pixels = 0.6 + 0.35 * torch.randn(8, 3, 16, 16)
+    latents = PixelShuffleCodec(2, 1 / 0.35, 0.6).encode(pixels)
+    assert latents.mean().abs() < 0.05  # of 6,144 draws
+    assert latents.std() == pytest.approx(1, abs=0.05)
+
+
 def test_a_place_holds_its_square_of_each_colour_in_turn():
     pixels = torch.arange(48.0).reshape(1, 3, 4, 4)
     latents = PixelShuffleCodec(2, 1.0).encode(pixels)
