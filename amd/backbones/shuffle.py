@@ -1,9 +1,9 @@
 """The lossless autoencoder of the small scale: pixels in f x f squares become channels, and come back.
 
 A UNet at 32 x 32 pixels costs four times what it costs at 16 x 16 places of 12 channels; at that size no learnt
-autoencoder would be worth its error. `scaling` and `shift` stand where a VAE's do, latents = scaling x (pixels - shift),
-so that latents can have unit variance and no mean: at the noisiest level an eps-predicting network sees 0.07 x0, and
-what it says of x0 there is multiplied by 15.
+autoencoder would be worth its error. `scaling` and `shift` stand where a VAE's do: latents = scaling x (pixels - shift)
+have unit variance and no mean. At the noisiest level an eps-predicting network sees 0.07 x0, and what it says of x0
+there is multiplied by 15: a mean would have to come through that.
 """
 
 import math
