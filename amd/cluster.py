@@ -1,8 +1,9 @@
 """`amd doctor --cluster`: jobs of seconds through the profile, and what they found on their nodes.
 
-What is asked: does a job see the GPUs that it asked for, and no other job's; do all ranks of a distillation meet; is a
-checkpoint that one node wrote read on another; does a requeued job hear SIGTERM in time to save. The jobs are in
-workflow/selftest.smk, what they do is in `amd.train.probe`; they ask for what the scale's footprints ask for.
+What is asked: does a job see the GPUs that it asked for, and no other job's; do all ranks of a distillation meet, and
+share a layer out where networks are to be sharded; is a checkpoint that one node wrote read on another; does a requeued
+job hear SIGTERM in time to save. The jobs are in workflow/selftest.smk, what they do is in `amd.train.probe`; they ask
+for what the scale's footprints ask for.
 """
 
 import json
@@ -19,6 +20,7 @@ from amd.doctor import MARK, Finding
 
 PROFILE = "slurm"
 SNAKEFILE = "workflow/selftest.smk"
+CLOSE = 1e-3  # of a gradient's length; matrix products of GPUs may be rounded to 10 bits (TF32)
 
 
 def examine(library: Library, scale: str) -> int:
@@ -114,6 +116,19 @@ def _ranks(library: Library, scale: str, holds: Path) -> Iterator[Finding]:
     doubled = [rank for rank in said["ranks"] if rank["device"].startswith("cuda")]
     if len({(rank["node"], rank["device"]) for rank in doubled}) < len(doubled):
         yield Finding("bad", "ranks", "two ranks have one device")
+    if asked.sharding != "none":
+        yield _sharding(asked.sharding, said)
+
+
+def _sharding(asked: str, said: dict[str, Any]) -> Finding:
+    """What the same job found when it shared a layer out."""
+    if said["mesh"] is None:
+        return Finding("bare", "sharding", f"{asked} is asked for, and one process has nothing to share out")
+    *copies, over = said["mesh"]
+    words = f"{asked} over {over} ranks" + (f", a copy on each of {copies[0]} nodes" if copies else "")
+    if said["apart"] > CLOSE:
+        return Finding("bad", "sharding", f"{words}: a gradient is off by {said['apart']:.1g} of its length")
+    return Finding("good", "sharding", f"{words}: the gradients of one process")
 
 
 def _checkpoint(holds: Path) -> Iterator[Finding]:

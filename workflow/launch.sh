@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
 # launch.sh NODES GPUS CPUS COMMAND...   start `python COMMAND` once per GPU, on one node or several.
 # The scheduler has given the nodes already (see footprint() in rules/common.smk); this only starts processes.
-# GPUS are per node; 0 starts one process per node, on CPUs (gloo). Every process gets its share of CPUS as threads.
+# GPUS are per node; 0 starts one process per node, on CPUs (gloo). Where Slurm gave another number of GPUs than the
+# footprint says, because a site's profile asks for it (gres), that many processes start. Every process gets its share of
+# CPUS as threads, and is told its node's number of processes (LOCAL_WORLD_SIZE), over which networks are sharded.
 set -euo pipefail
-nodes=$1 per_node=$(($2 > 0 ? $2 : 1)) cpus=$3
-gres=${2/#0/}
+nodes=$1 gpus=$2 cpus=$3
 shift 3
+if [ "$gpus" -gt 0 ] && [ -n "${SLURM_JOB_ID:-}" ] && [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+    given=${CUDA_VISIBLE_DEVICES//[^,]/}
+    gpus=$((${#given} + 1))
+fi
+per_node=$((gpus > 0 ? gpus : 1))
 # Snakemake says the job's cores here; with as many threads in every process they would wait for each other.
 export OMP_NUM_THREADS=$((cpus / per_node > 0 ? cpus / per_node : 1))
 port=$((20000 + ${SLURM_JOB_ID:-$$} % 20000))
@@ -23,6 +29,7 @@ head=$(scontrol show hostnames "$hosts" | head -n 1)
 # A node's name need not be an address; Slurm knows the one that it uses itself.
 getent hosts "$head" >/dev/null || head=$(scontrol --oneliner show node "$head" | sed 's/.*NodeAddr=\([^ ]*\).*/\1/')
 export nodes per_node head port
+gres=${gpus/#0/}
 # shellcheck disable=SC2016  # expanded on each node, where SLURM_NODEID is known
 exec srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpus-per-task="$cpus" ${gres:+--gres="gpu:$gres"} \
     --kill-on-bad-exit=1 --export=ALL bash -c 'exec python -m torch.distributed.run --nnodes="$nodes" \

@@ -68,10 +68,11 @@ rule distill:
         **small("distill"),
     params:
         launcher=launcher("distill"),
+        sharding=asked_by("distill", "sharding"),
     message:
         "The ranks of a job like `distill`"
     shell:
-        "{params.launcher} -m amd.train.probe ranks --out {output} > {log} 2>&1"
+        "{params.launcher} -m amd.train.probe ranks --sharding {params.sharding} --out {output} > {log} 2>&1"
 
 
 rule pretrain:

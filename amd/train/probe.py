@@ -5,6 +5,7 @@ exits non-zero and says why in its log.
 """
 
 import argparse
+import copy
 import json
 import os
 import signal
@@ -12,14 +13,19 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
 
 from amd.train.artifact import artifact_sha, read_artifact, read_meta, write_artifact, write_json
-from amd.train.devices import leave, ranks
+from amd.train.devices import Ranks, leave, ranks
+from amd.train.sharding import shard
 
 PATIENCE_S = 240.0  # until a requeued job is signalled
 VALUES = 2**20  # float32 in the checkpoint: 4 MiB
+WIDTH = 256  # of the layer that is shared out
 
 
 def node() -> str:
@@ -53,14 +59,18 @@ def devices(asked: int, out: Path) -> None:
     )
 
 
-def meet(out: Path) -> None:
-    """Every rank adds its number to a sum over all, which nobody knows who has not heard from everyone."""
+def meet(out: Path, sharding: Literal["none", "fsdp2"] = "none") -> None:
+    """Every rank adds its number to a sum over all, which nobody knows who has not heard from everyone.
+
+    Under "fsdp2" a layer is shared out, too, as a distillation's networks will be.
+    """
     began = time.monotonic()
-    here = ranks()
+    here = ranks(sharding)
     total = torch.tensor([float(here.rank)], device=here.device)
     if here.world > 1:
         torch.distributed.all_reduce(total)
     said = here.collect((here.rank, node(), str(here.device), visible()))
+    apart = None if here.mesh is None else shared(here)
     if here.main:
         write_json(
             out,
@@ -68,6 +78,8 @@ def meet(out: Path) -> None:
                 "world": here.world,
                 "sum": float(total),
                 "ranks": [{"rank": r, "node": n, "device": d, "visible": v} for r, n, d, v in said],
+                "mesh": None if here.mesh is None else list(here.mesh.shape),
+                "apart": apart,
                 "backend": torch.distributed.get_backend() if here.world > 1 else None,
                 "seconds": time.monotonic() - began,
                 "job": job(),
@@ -75,6 +87,23 @@ def meet(out: Path) -> None:
         )
     here.wait()
     leave()
+
+
+def shared(here: Ranks) -> float:
+    """How far the gradient of a layer that is shared out is from the whole layer's on every rank's rows (relative)."""
+    one = nn.Linear(WIDTH, WIDTH)
+    with torch.no_grad():
+        one.weight.copy_(torch.sin(torch.arange(WIDTH**2).float()).view(WIDTH, WIDTH))
+        one.bias.zero_()
+    one.to(here.device)
+    other = shard(copy.deepcopy(one), here)
+    rows = torch.cos(torch.arange(here.world * WIDTH).float()).view(here.world, WIDTH).to(here.device)
+    one(rows).square().mean().backward()
+    other(rows[here.rank : here.rank + 1]).square().mean().backward()
+    expected, found = one.weight.grad, other.weight.grad
+    assert isinstance(found, DTensor)
+    assert expected is not None
+    return float((found.full_tensor() - expected).norm() / expected.norm())
 
 
 def write(folder: Path, out: Path) -> None:
@@ -131,6 +160,7 @@ def main() -> None:
     root = argparse.ArgumentParser(prog="amd.train.probe", description=__doc__)
     root.add_argument("check", choices=("devices", "ranks", "write", "read", "requeue"))
     root.add_argument("--asked", type=int, default=0, help="GPUs that the job asked for")
+    root.add_argument("--sharding", choices=("none", "fsdp2"), default="none", help="of a distillation's networks")
     root.add_argument("--folder", type=Path, help="the checkpoint")
     root.add_argument("--state", type=Path, help="what outlives a restart")
     root.add_argument("--out", type=Path, required=True)
@@ -138,7 +168,7 @@ def main() -> None:
     if asked.check == "devices":
         devices(asked.asked, asked.out)
     elif asked.check == "ranks":
-        meet(asked.out)
+        meet(asked.out, asked.sharding)
     elif asked.check == "write":
         write(asked.folder, asked.out)
     elif asked.check == "read":
