@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from amd.backbones.bottleneck import BottleneckCritic
+from amd.backbones.critic import Critic
+from amd.backbones.sit import SiTBackbone
 from amd.backbones.unet import UNetBackbone
 from amd.config.schema import UNetSize
 
@@ -75,3 +77,11 @@ def test_a_unets_critic_learns_and_its_gradient_makes_a_sample_more_real():
     (gradient,) = torch.autograd.grad(F.softplus(-before).sum(), fake)
     step = 1e-2 * gradient / gradient.flatten(1).norm(dim=1)[:, None, None, None]
     assert (ask(fake - step) > before).all()
+
+
+def test_a_transformers_critic_reads_its_tokens(public):
+    sit = SiTBackbone(public.size, public.classes, public.channels, public.side)
+    critic, expected = sit.critic(5), Critic(sit.width, sit.depth, seed=5)
+    assert isinstance(critic, Critic)
+    assert critic.layers == expected.layers
+    assert all(torch.equal(a, b) for a, b in zip(critic.parameters(), expected.parameters(), strict=True))
