@@ -7,7 +7,7 @@ The scale belongs to the view and not to a call, so blocks that are recomputed i
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -77,6 +77,23 @@ def view(backbone: M, scale: float) -> M:
     twin = copy.deepcopy(backbone, memo=dict(shared))
     set_scale(twin, scale)
     return twin
+
+
+def merged(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """The state dict of an adapted network -> that of a plain one that computes the same: W + scale B A."""
+    plain = {name: tensor for name, tensor in state.items() if not name.endswith((".lora_a", ".lora_b"))}
+    for name, down in state.items():
+        if name.endswith(".lora_a"):
+            layer = name.removesuffix(".lora_a")
+            weight = plain[f"{layer}.weight"]
+            branch = state[f"{layer}.lora_b"].double() @ down.double()
+            plain[f"{layer}.weight"] = (weight.double() + scale * branch).to(weight.dtype)
+    return plain
+
+
+def low_rank(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The branches alone of an adapted network's state dict."""
+    return {name: tensor for name, tensor in state.items() if name.endswith((".lora_a", ".lora_b"))}
 
 
 def set_scale(backbone: nn.Module, scale: float) -> None:

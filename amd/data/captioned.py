@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amd.config.schema import Asset
 from amd.data.assets import locate
-from amd.data.rows import TRAINING, draw_metadata
+from amd.data.rows import TRAINING, Row, draw_metadata
 from amd.data.scenes import Scene, compose
 
 
@@ -46,6 +46,7 @@ class Captioned:
     scenes: list[Scene] | None  # N; None where nobody knows what is where
     prompt: Tensor  # (N,) int64, into `texts`
     texts: tuple[str, ...]  # the different captions, in the order of their first picture
+    rows: list[Row] | None = None  # N, what each was composed from; None where nobody composed it
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -88,7 +89,7 @@ def _emoji_scenes(
         pixels[index] = torch.from_numpy(picture)
         scenes.append(scene)
     captions = [row["prompt"] for row in rows]
-    return Captioned(pixels, captions, scenes, *unique(captions))
+    return Captioned(pixels, captions, scenes, *unique(captions), rows)
 
 
 def _folder(assets: Sequence[Asset], mirror: str | Path | None, side: int, count: int | None, seed: int) -> Captioned:

@@ -5,24 +5,23 @@ seven keys are one member's, and fid is a distance between sets. Per image first
 records hold.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import Benchmark, Scorer
-from amd.data.assets import locate
+from amd.config.schema import Benchmark, Data, Scorer
+from amd.data.assets import locate, sha256
+from amd.data.captioned import captioned
 from amd.data.prompts import PromptSet
 from amd.measure.fidelity import Moments, frechet, moments
 from amd.measure.judge import batches, to_float
 from amd.rewards.text import TextScorer
-from amd.train.artifact import artifact_sha
-from amd.train.reward import build_text_scorer
+from amd.train.scorers import build_detector, build_text_scorer
 
 AVERAGE = "average"  # the category that is all of them
 Columns = dict[str, list[Any]]
@@ -101,8 +100,9 @@ class Mean:
 class Distance:
     """Features of an image, and the Frechet distance of many to those of real ones. Records keep no features."""
 
-    def __init__(self, features: Callable[[Tensor], Tensor], sha256: str) -> None:
-        self.features, self.sha256 = features, sha256
+    def __init__(self, features: Callable[[Tensor], Tensor], real: Callable[[], Tensor], sha256: str) -> None:
+        """`features`: uint8 (n, 3, H, W) -> (n, D); `real`: those of all real images."""
+        self.features, self.real, self.sha256 = features, real, sha256
         self.reference: Moments | None = None  # set by who has it
         self.seen: Tensor | None = None  # (n, D) of the last look
 
@@ -159,7 +159,7 @@ def parts(run: Run, benchmark: Benchmark) -> tuple[Part, ...]:
 
     ValueError for a key that belongs to none.
     """
-    from amd.measure.geneval_member import KEYS
+    from amd.measure.tasks import KEYS  # which needs this module
 
     stems, entry = list(run.domain.panel), run.domain.prompts.get(benchmark.name)
     categories = {AVERAGE: None, **(entry.categories if entry else {})}
@@ -197,27 +197,57 @@ def _efficientnet(run: Run, scorer: Scorer, device: torch.device) -> Distance:
     from amd.measure import efflite
 
     network = efflite.published().fold().to(device)
-    return Distance(lambda images: efflite.features(network, images), efflite.SHA256)
+
+    def features(images: Tensor) -> Tensor:
+        return efflite.features(network, images)
+
+    def real() -> Tensor:
+        data, count = _data(run), run.text.images if run.domain.real is None else None
+        found = captioned(data.source, data.assets, run.mirror, run.domain.pixels, count)
+        return features(found.pixels[torch.arange(len(found))])
+
+    return Distance(features, real, efflite.SHA256)
 
 
 def _clean_fid(run: Run, scorer: Scorer, device: torch.device) -> Distance:
     from amd.measure import coco
 
-    file = locate(scorer.assets[0], run.mirror)
-    return Distance(coco.features(file, device), coco.revision(file))
+    weights = locate(scorer.assets[0], run.mirror)
+    look, workers = coco.inception(weights, device), os.cpu_count() or 1
+
+    def features(images: Tensor) -> Tensor:
+        return torch.from_numpy(coco.features(images.permute(0, 2, 3, 1).numpy(), look, workers=workers))
+
+    def real() -> Tensor:
+        folder = locate(_data(run).assets[0], run.mirror).parent  # beside the listing of their captions
+        files = coco.folder(folder, coco.VAL2014)
+        return torch.from_numpy(coco.features(coco.read(files), look, workers=workers))
+
+    return Distance(features, real, sha256(weights))
+
+
+def _data(run: Run) -> Data:
+    """Where the real images of a distance come from."""
+    found = run.domain.real or run.domain.data
+    if found is None:
+        raise ValueError(f"domains/{run.domain.name}.yaml: a Frechet distance compares with real images: set real")
+    return found
 
 
 def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member:
-    from amd.measure.geneval_member import Sprites
+    from amd.measure.tasks import Tasks
+    from amd.rewards.sprite_detector import digest
 
-    trained = next(other for other in run.panel if other.system.name == scorer.system)
-    return Sprites(trained, artifact_sha(Path(plan.folder(trained)), trained.system.kind), device)
+    detector, weights = build_detector(run, scorer, device)
+    return Tasks(lambda pixels, texts: detector.detect(pixels), digest(weights), run.sizes.sample_batch, device)
 
 
 def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member:
-    from amd.measure.geneval_member import Mask2Former
+    from amd.measure.geneval_hf import Mask2Former
+    from amd.measure.tasks import Tasks
 
-    return Mask2Former([locate(asset, run.mirror) for asset in scorer.assets], device)
+    detector = Mask2Former([locate(asset, run.mirror) for asset in scorer.assets], device)
+    return Tasks(detector, detector.revision, run.sizes.sample_batch, device)
 
 
 OTHERS: dict[str, Callable[[Run, Scorer, torch.device], Member]] = {

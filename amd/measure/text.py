@@ -17,7 +17,7 @@ from torch import Tensor
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
-from amd.data.captioned import RENDERERS, captioned
+from amd.data.captioned import RENDERERS
 from amd.data.prompts import PromptSet
 from amd.distill.noise import generator
 from amd.measure.fidelity import Moments, finite, frechet, moments
@@ -61,7 +61,7 @@ def reference(run: Run, benchmark: Benchmark, out: Path) -> None:
     tensors: dict[str, Tensor] = {}
     floor: dict[str, dict[str, float]] = {}
     if panel.distance is not None:
-        features = panel.distance.features(_real(run))
+        features = panel.distance.real()
         whole = moments(features)
         tensors = {"mean": whole.mean, "covariance": whole.covariance, "root": whole.root}
         panel.distance.reference = whole
@@ -94,17 +94,6 @@ def read(folder: Path, run: Run, benchmark: Benchmark, panel: Panel) -> tuple[Mo
     assert isinstance(floor, dict)
     known = Moments.known(tensors["mean"], tensors["covariance"], tensors["root"]) if "mean" in tensors else None
     return known, floor
-
-
-def _real(run: Run) -> Tensor:
-    """The real images of a distance, uint8 (N, 3, H, W)."""
-    domain = run.domain
-    data = domain.real or domain.data
-    if data is None:
-        raise ValueError(f"domains/{domain.name}.yaml: a Frechet distance compares with real images: set real or data")
-    count = run.text.images if domain.real is None else None
-    found = captioned(data.source, data.assets, run.mirror, domain.pixels, count)
-    return found.pixels[torch.arange(len(found))]
 
 
 def _shown(run: Run, benchmark: Benchmark, prompts: PromptSet) -> tuple[Tensor, Asked] | None:

@@ -25,8 +25,10 @@ REWARDS: dict[str, str] = {
 class Reward(Protocol):
     """A torch module whose own weights are fixed."""
 
-    differentiable: bool
-    """Whether a gradient reaches x: DMDR's force needs it, AMD's advantage does not."""
+    @property
+    def differentiable(self) -> bool:
+        """Whether a gradient reaches x: DMDR's force needs it, AMD's advantage does not."""
+        ...
 
     def __call__(self, x: Tensor, cond: Condition) -> Tensor:
         """(B,) float32."""

@@ -89,7 +89,7 @@ def conditions(run: Run, device: torch.device, texts: Sequence[str] = ()) -> Con
     assert settings is not None, "checked at load"
     from amd.backbones.text import encode_once
 
-    kept = encode_once(encoder, texts, _kept_in(run, texts)) if settings.kept else None
+    kept = encode_once(encoder, texts, kept_in(run, texts)) if settings.kept else None
     return Texts(texts, encoder, kept, device)
 
 
@@ -125,7 +125,7 @@ def grouped(known: Conditions, group: int) -> Callable[[Draws], Conditioning]:
     return draw
 
 
-def _kept_in(run: Run, texts: Sequence[str]) -> Path:
+def kept_in(run: Run, texts: Sequence[str]) -> Path:
     """A file that these prompts under this encoder share, whoever asks first."""
     content = [run.domain.encoder and run.domain.encoder.model_dump(mode="json"), list(texts)]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

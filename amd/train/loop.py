@@ -13,6 +13,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from amd.backbones.adapters import low_rank, merged
 from amd.config.load import Run
 from amd.distill.noise import Noise
 from amd.distill.step import step
@@ -156,6 +157,11 @@ class Training:
         student = self.company.modules["student"]
         return dict(student.state_dict()) if self.ema is None else self.ema.complete(student)
 
+    def _plain(self, student: dict[str, Tensor]) -> dict[str, Tensor]:
+        """With a low-rank branch added to the weights: whoever samples it needs no branch."""
+        lora = self.run.system.student_lora
+        return student if lora is None else merged(student, lora.scale)
+
     def _keep_milestone(self) -> None:
         """In the state folder until the end; a state that relies on it knows its sha256."""
         student = whole(self._student(), self.world.main)
@@ -163,7 +169,7 @@ class Training:
             assert self.lease is not None
             self.lease.check()
             name = _milestone(self.done)
-            self.kept[name] = write_tensors(self.state / name, student)
+            self.kept[name] = write_tensors(self.state / name, self._plain(student))
 
     def _save_or_stop(self, every_s: float) -> None:
         reason = self.stop.reason(self.session.save_s) if self.done < self.iterations else None
@@ -198,7 +204,8 @@ class Training:
         self.lease.check()
         run = self.run
         tensors: dict[str, Mapping[str, Tensor] | Path] = {
-            "student": student,
+            "student": self._plain(student),
+            **({"student_lora": low_rank(student)} if run.system.student_lora else {}),
             "fake": fake,
             **{name.removesuffix(".safetensors"): self.state / name for name in self.kept},
         }

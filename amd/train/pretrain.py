@@ -36,11 +36,12 @@ from amd.train.lease import Lease
 from amd.train.networks import blank
 from amd.train.progress import Progress
 from amd.train.reward import build_encoder
+from amd.train.scorers import scorer_training
 from amd.train.stop import Stop
 from amd.train.weights import EMA, rising, trainable
 
 CLIP = 1.0  # of the gradient's norm
-DECAY = {"teacher": 0.0, "classifier": 0.01}  # weight decay; SiT trains without
+DECAY = {"teacher": 0.0, "classifier": 0.01, "scorer": 0.01}  # weight decay; SiT trains without
 EVERY = 50  # iterations per journal line
 SAVE_S = 60.0  # between states
 
@@ -55,13 +56,15 @@ class Task(NamedTuple):
 
 
 def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) -> None:
-    """Make the teacher or classifier `run` in folder `out`; resumes from `state`, exits 75 after SIGTERM or the budget.
+    """Make the teacher, classifier or scorer `run` in `out`; resumes from `state`, exits 75 after SIGTERM or a budget.
 
-    ValueError for a run that is neither; FloatingPointError where a loss or gradient is not finite: nothing has moved.
+    ValueError for a run that is none; FloatingPointError where a loss or gradient is not finite: nothing has moved.
     """
     out, state = Path(out), Path(state)
     if run.system.kind not in DECAY:
-        raise ValueError(f"{run.name}: kind {run.system.kind} is not pretrained; a teacher or a classifier is")
+        raise ValueError(
+            f"{run.name}: kind {run.system.kind} is not pretrained; a teacher, a classifier or a scorer is"
+        )
     threads()
     world = ranks()
     if run.system.kind == "teacher" and run.domain.teacher is not None:
@@ -158,7 +161,13 @@ def classifier_task(run: Run, device: torch.device) -> Task:
     return Task(module, sizes, loss, report)
 
 
-TASKS = {"teacher": teacher_task, "classifier": classifier_task}
+def scorer_task(run: Run, device: torch.device) -> Task:
+    """A scorer of the text track on the system's half of the captioned images."""
+    training, sizes = scorer_training(run, device)
+    return Task(training.module, sizes, training.loss, training.report)
+
+
+TASKS = {"teacher": teacher_task, "classifier": classifier_task, "scorer": scorer_task}
 
 
 def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:

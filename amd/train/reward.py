@@ -9,6 +9,7 @@ from torch import Tensor
 from amd.config.load import Run
 from amd.data.assets import locate
 from amd.rewards.base import Material, Reward, reward
+from amd.train.conditions import prompts_for
 from amd.train.finished import weights
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
     FileNotFoundError where its classifier is not trained yet, or names the published file that is nowhere.
     """
     scorer, trained = run.domain.reward, run.reward
+    if run.system.track == "text":
+        from amd.rewards.text import PromptReward
+        from amd.train.scorers import build_text_scorer  # the class track needs neither
+
+        return PromptReward(build_text_scorer(run, scorer, device), prompts_for(run, "train").texts)
     if scorer.system is not None and trained is None:
         raise ValueError(f"run {run.name} reads no reward; domain {run.domain.name} has one from {scorer.system}")
     material = Material(

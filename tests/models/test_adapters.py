@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from amd.backbones.adapters import LowRank, add_lora, set_scale, view
+from amd.backbones.adapters import LowRank, add_lora, low_rank, merged, set_scale, view
 from amd.backbones.sit import SiTBackbone
 
 
@@ -124,3 +124,14 @@ def test_branches_on_the_meta_device_have_their_true_size(public):
     width = public.size.width
     assert sum(p.numel() for p in branches) == public.size.depth * 4 * (width + 3 * width + 2 * width)
     assert all(isinstance(block.attn.qkv, LowRank) for block in backbone.network.blocks)
+
+
+def test_merged_weights_compute_what_the_branch_did(sit, batch):
+    x, _, t, label = batch(2)
+    plain = SiTBackbone(sit.size, sit.classes, sit.channels, sit.side)
+    stirred(add_lora(sit, 2))
+    set_scale(sit, 0.7)
+    state = sit.state_dict()
+    plain.load_state_dict(merged(state, 0.7))
+    torch.testing.assert_close(plain(x, t, {"label": label}), sit(x, t, {"label": label}), rtol=1e-5, atol=1e-5)
+    assert set(low_rank(state)) == set(state) - set(plain.state_dict())

@@ -1,0 +1,127 @@
+"""Scorers of the text track that are trained here, and those that were: from a run to a training, or to a text scorer.
+
+Scenes are cut in halves, the even and the odd ones, so that what rewards and what reports were trained on different
+pictures. A scorer that needs more than pixels and words is given it here: rows of metadata, states of a caption.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from amd.backbones.text import encode_once
+from amd.config.load import Run
+from amd.config.schema import Pretraining, Scorer
+from amd.data.assets import locate
+from amd.data.captioned import Captioned, captioned
+from amd.data.emoji import COLOURED, COLOURS, VOCABULARY
+from amd.data.rows import caption
+from amd.distill.noise import Noise
+from amd.distill.types import Condition
+from amd.rewards.text import TextMaterial, TextScorer, text_scorer
+from amd.train.conditions import encoder_of, kept_in, prompts_for
+from amd.train.finished import weights
+
+if TYPE_CHECKING:
+    from amd.rewards.sprite_detector import SpriteDetector
+
+
+class ScorerTraining(Protocol):
+    """What is trained, how a batch is scored, and what is said of it in the end."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        ...
+
+    def loss(self, noise: Noise) -> Tensor:
+        """The mean over this rank's rows."""
+        ...
+
+    def report(self) -> dict[str, object]:
+        """Of the finished module, for meta.json."""
+        ...
+
+
+def scorer_training(run: Run, device: torch.device) -> tuple[ScorerTraining, Pretraining]:
+    """The training of a scorer, and its sizes. ValueError where the scale or the domain has nothing for it."""
+    system, domain = run.system, run.domain
+    assert system.architecture is not None, "checked at load"
+    sizes = run.text.scorers.get(system.architecture)  # type: ignore[arg-type]
+    if sizes is None or domain.data is None or system.half is None:
+        raise ValueError(
+            f"system {system.name} at scale {run.scale.name}, domain {domain.name}: a scorer is trained here where the "
+            f"scale has text.scorers.{system.architecture} and the domain has data"
+        )
+    found = captioned(domain.data.source, domain.data.assets, run.mirror, domain.pixels, run.text.images)
+    place = torch.arange(len(found))
+    own, other = place[place % 2 == system.half], place[place % 2 != system.half]
+    if system.architecture == "detector":
+        return _detector(run, found, own, other, device), sizes
+    return _align(run, found, own, other, device), sizes
+
+
+def _detector(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
+    from amd.rewards.sprite_detector import DetectorTraining
+
+    if found.scenes is None or not isinstance(found.pixels, Tensor):
+        raise ValueError(f"domains/{run.domain.name}.yaml: data: a detector is trained where it is known what is where")
+    return DetectorTraining(found.pixels, found.scenes, own, other, VOCABULARY, COLOURS, seed=run.seed, device=device)
+
+
+def _align(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
+    from amd.rewards.emoji_align import AlignTraining
+    from amd.rewards.negatives import negatives
+
+    if found.rows is None or not isinstance(found.pixels, Tensor):
+        raise ValueError(
+            f"domains/{run.domain.name}.yaml: data: an image-text scorer is trained where wrong captions can be made"
+        )
+    architecture, encode = str(run.system.architecture), encoder_of(run, device)
+    asked = negatives(found.rows, caption, VOCABULARY, COLOURED, seed=run.seed)
+
+    def kept(texts: Sequence[str]) -> Condition:
+        return encode_once(encode, texts, kept_in(run, texts))
+
+    return AlignTraining(found.pixels, asked, kept, own, other, architecture, seed=run.seed, device=device)
+
+
+def build_text_scorer(run: Run, scorer: Scorer, device: torch.device | str) -> TextScorer:
+    """A member of the run's panel, or its reward, in eval mode on `device`.
+
+    FileNotFoundError where it is not trained yet, or names the published file that is nowhere.
+    """
+    trained = next((other for other in (run.reward, *run.panel) if other and other.system.name == scorer.system), None)
+    settings: Mapping[str, Any] = scorer.settings
+    if trained is not None:
+        settings = {**settings, **_own(run, trained, torch.device(device))}
+    material = TextMaterial(
+        files=[locate(asset, run.mirror) for asset in scorer.assets],
+        weights=weights(trained) if trained else None,
+        settings=settings,
+    )
+    built = text_scorer(scorer.name, material)
+    assert isinstance(built, nn.Module)
+    return built.to(device)
+
+
+def build_detector(run: Run, scorer: Scorer, device: torch.device) -> "tuple[SpriteDetector, dict[str, Tensor]]":
+    """The panel's detector in eval mode on `device`, and its weights. FileNotFoundError where it is not trained yet."""
+    from amd.rewards.sprite_detector import load
+
+    found = weights(next(other for other in run.panel if other.system.name == scorer.system))
+    return load(found, VOCABULARY, COLOURS).to(device).requires_grad_(False), found
+
+
+def _own(run: Run, trained: Run, device: torch.device) -> dict[str, Any]:
+    """What a scorer trained here is told besides pixels and words."""
+    if trained.system.architecture == "detector":
+        return {"names": VOCABULARY, "colours": COLOURS, "rows": _rows(run)}
+    return {"architecture": trained.system.architecture, "encode": encoder_of(run, device)}
+
+
+def _rows(run: Run) -> list[Mapping[str, Any]]:
+    """What each prompt of the domain asks for, as far as its source says."""
+    sets = [prompts_for(run, use) for use in run.domain.prompts]
+    return [row for found in sets for row in found.rows or ()]
