@@ -36,6 +36,11 @@ class Ranks:
     mesh: DeviceMesh | None = None  # over which networks are sharded
     offload: bool = False  # a sharded teacher that never trains rests on the CPU
 
+    def __str__(self) -> str:
+        """For a log: 16 x cuda, sharded 2 x 8 (the nodes, each with a copy, and the ranks of one)."""
+        mesh = () if self.mesh is None else tuple(self.mesh.shape)
+        return f"{self.world} x {self.device.type}" + (f", sharded {' x '.join(map(str, mesh))}" if mesh else "")
+
     @property
     def main(self) -> bool:
         """Whether this process writes."""

@@ -236,7 +236,7 @@ class Training:
 
     def _setting(self) -> str:
         return (
-            f"{self.run.system.method}, batch {self.run.batch} on {self.world.world} x {self.world.device.type}, "
+            f"{self.run.system.method}, batch {self.run.batch} on {self.world}, "
             f"{self.micro} micro-batches, {self.run.scale.precision}, digest {self.run.digest}"
         )
 
