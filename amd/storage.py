@@ -121,14 +121,49 @@ def track(run: Run) -> Path:
     if not pulled(folder):
         mark(folder, meta, pulled=False)
     with alone():
+        before = _seen(folder)
         # DVC would otherwise replace each file by a link into its cache, under the eyes of whoever reads it
         dvc("add", "--no-relink", str(folder))
         content = yaml.safe_load(file.read_text())
+        if _seen(folder) == before:
+            one_copy(folder, content["outs"][0]["md5"])
         write_text(file, yaml.safe_dump({"outs": content["outs"], "meta": _about(run, meta)}, sort_keys=False))
     record = read_record(folder)
     assert record is not None
     print(f"{file}: {record.size} bytes, weights {str(record.weights)[:12]}, digest {run.digest}", flush=True)
     return file
+
+
+def one_copy(folder: Path, listing: str) -> None:
+    """Make DVC's cached files the checkpoint's very files, by hard links, so that their bytes are on the disk once.
+
+    `listing` is what DVC calls the folder. It is the cache that changes: readers of the folder, and what is kept beside
+    the training state (`amd.train.kept`), notice nothing. Files become read-only, as all of DVC's are; nothing of ours
+    writes into one. Where there are no hard links, as between two file systems, both copies stay.
+    """
+    cache = Path(dvc("cache", "dir").strip()) / "files/md5"
+    for entry in json.loads(_cached(cache, listing).read_text()):
+        kept, own = _cached(cache, entry["md5"]), folder / entry["relpath"]
+        if kept.samefile(own):
+            continue
+        link = kept.with_name(kept.name + ".part")
+        try:
+            link.unlink(missing_ok=True)
+            os.link(own, link)
+            own.chmod(0o444)
+            os.replace(link, kept)
+        except OSError:
+            return
+
+
+def _cached(cache: Path, name: str) -> Path:
+    return cache / name[:2] / name[2:]
+
+
+def _seen(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Which files are there, by what changes when one is written anew."""
+    found = {file: file.stat() for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {str(file): (about.st_ino, about.st_mtime_ns, about.st_size) for file, about in found.items()}
 
 
 def _about(run: Run, meta: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +207,7 @@ def pull(run: Run) -> Path:
         raise ConfigError(foreign(folder, meta.get("digest"), run.digest))
     if missing := [name for name in meta["files"] if not (folder / name).is_file()]:
         raise StoreError(f"{folder}: pulled without {', '.join(missing)}, which its meta.json lists; pull again")
+    one_copy(folder, record.md5)
     if made_here:
         print(f"{folder}: was here already, the same bytes as published", flush=True)
         return folder

@@ -56,6 +56,33 @@ def test_every_checkpoint_of_the_main_job_is_tracked_and_in_git(origin):
         assert record.size > 10_000
 
 
+def held(folder: Path, *places: str) -> int:
+    """Bytes on the disk, as `du` counts them: a file with several names once."""
+    files = [file for place in places for file in (folder / place).rglob("*") if file.is_file()]
+    return sum({(about.st_dev, about.st_ino): about.st_size for about in (file.stat() for file in files)}.values())
+
+
+def test_what_is_tracked_is_on_the_disk_once(origin):
+    """The checkpoint, what is kept beside its state, and DVC's cache are the same files."""
+    once = held(origin.folder, "checkpoints")
+    assert held(origin.folder, "checkpoints", "state", ".dvc/cache") < 1.1 * once  # journals and listings besides
+    student = origin.folder / folder("sit-amd") / "student.safetensors"
+    (kept,) = origin.folder.glob(f"state/{SCALE}/sit-amd/seed0-*/made/student.safetensors")
+    assert kept.samefile(student)
+    assert student.stat().st_nlink == 3
+
+
+def test_what_is_pulled_is_on_the_disk_once(origin, store, tmp_path):
+    clone = origin.clone(tmp_path / "clone")
+    clone.store(str(store))
+    clone.amd("pull", "--scale", SCALE, "--system", "sit-amd", "--seed", "0")
+    once = held(clone.folder, folder("sit-amd"))
+    assert once > 10_000
+    assert held(clone.folder, folder("sit-amd"), ".dvc/cache") < 1.1 * once
+    assert "up to date" in clone.dvc("status", f"{folder('sit-amd')}.dvc").stdout
+    weights(clone, "sit-amd")
+
+
 def test_a_clone_holds_no_file_that_a_job_would_make(origin, reproducer):
     """Published results stand where no rule looks: a clone has everything still to do."""
     assert (reproducer.folder / plan.PUBLISHED / SCALE / "tables/table4.md").is_file()
