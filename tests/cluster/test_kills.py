@@ -11,10 +11,9 @@ import time
 
 import pytest
 from lab import KILLS, Site, Slurm, ask, until
-from training import Kill, Watched, same_student
+from training import SAVE_EVERY_S, Kill, Watched, longer, note, same_student
 
 ITERATIONS = 200
-SAVE_EVERY_S = 2.0
 SLACK_S = 3.0  # an iteration and a save, on two busy cores
 VICTIMS = {  # how it ends -> which student
     "scancel": ("sit-amd", 0),
@@ -24,19 +23,6 @@ VICTIMS = {  # how it ends -> which student
 }
 ORPHAN, SHORT_OF_TIME = ("sit-naive", 0), ("sit-dmd", 0)
 LONG = 600  # iterations: long enough for a successor to come, and for more than half a minute
-
-
-def longer(site: Site, iterations: int) -> None:
-    """Trainings of ten seconds and more, with a state every two seconds."""
-    site.smoke("finetune: 2", f"finetune: {iterations}")
-    site.smoke("distill: {", f"distill: {{save_every_s: {SAVE_EVERY_S}, ")
-
-
-def note(event: str, kill: Kill, resumed: int, attempts: int, same: bool) -> None:
-    """A row of the matrix."""
-    newest = f"{kill.state} ({kill.age_s:.1f} s old)"
-    lost = f"{max(0, kill.reached - resumed)} iterations"
-    KILLS.append((event, str(kill.reached), newest, str(resumed), lost, str(attempts), "same" if same else "OTHER"))
 
 
 def end(event: str, watched: Watched, job: int) -> None:

@@ -6,9 +6,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import SCALE, Site
+from lab import KILLS, SCALE, Site
 
 from amd.config.load import load
+
+SAVE_EVERY_S = 2.0
 
 
 @dataclass
@@ -63,6 +65,19 @@ class Watched:
         folder = self.state / f"step-{newest:06d}"
         age = time.time() - folder.stat().st_mtime if folder.is_dir() else float("inf")
         return Kill(job, newest, age, self.reached())
+
+
+def longer(site: Site, iterations: int) -> None:
+    """Trainings of ten seconds and more, with a state every two seconds."""
+    site.smoke("finetune: 2", f"finetune: {iterations}")
+    site.smoke("distill: {", f"distill: {{save_every_s: {SAVE_EVERY_S}, ")
+
+
+def note(event: str, kill: Kill, resumed: int, attempts: int, same: bool) -> None:
+    """A row of the kill matrix."""
+    newest = f"{kill.state} ({kill.age_s:.1f} s old)"
+    lost = f"{max(0, kill.reached - resumed)} iterations"
+    KILLS.append((event, str(kill.reached), newest, str(resumed), lost, str(attempts), "same" if same else "OTHER"))
 
 
 def uninterrupted(site: Site, run: str, seed: int) -> Path:

@@ -1,0 +1,53 @@
+"""A partition that others may take nodes from: Slurm preempts a training under way, and it goes on where it was.
+
+With a grace time Slurm warns by SIGTERM, the training saves and leaves, and Snakemake submits it again. Without one
+Slurm sends it back to the queue under its own id, and still leaves it time to save (KillWait).
+"""
+
+import pytest
+from lab import LAB, Site, Slurm, ask, until
+from training import Watched, longer, note, same_student
+
+RUN, SEED = "sit-amd", 0
+ITERATIONS = 300
+URGENT_S = 10  # of the job that takes the nodes
+
+
+@pytest.mark.parametrize("grace_s", [20, 0], ids=["with a grace time", "without"])
+def test_a_preempted_training_goes_on_and_ends_in_the_same_student(site: Site, slurm: Slurm, grace_s: int) -> None:
+    ask("scontrol", "update", "PartitionName=scavenge", f"GraceTime={grace_s}")
+    site.edit("workflow/profiles/slurm/profile.yaml", "  distill:\n", "  distill:\n    slurm_partition: scavenge\n")
+    longer(site, ITERATIONS)
+    each = Watched(site, RUN, SEED)
+    workflow = site.start(each.out)
+    until(lambda: each.newest() >= ITERATIONS / 10 or workflow.poll() is not None, 600, "a training to get going")
+    assert workflow.poll() is None, workflow.communicate()[0][-6000:]
+    (job,) = slurm.jobs_of(site.folder, "distill", RUN, SEED, "RUNNING")
+    assert slurm.jobs(site.folder)[job]["partition"] == "scavenge"
+    kill = each.snapshot(job)
+    urgent = ask("sbatch", "--parsable", "--partition=paper", "--nodes=2", "--exclusive", f"--wrap=sleep {URGENT_S}")
+    until(lambda: is_running(urgent), 120, "the nodes to be taken")
+    assert job not in slurm.jobs(site.folder, "RUNNING")
+    said = workflow.communicate(timeout=600)[0]
+    assert workflow.returncode == 0, said[-6000:]
+
+    attempts = slurm.jobs_of(site.folder, "distill", RUN, SEED)
+    resumed, same = each.resumed(), same_student(site, RUN, SEED)
+    note(f"preemption, grace {grace_s} s", kill, resumed, len(attempts), same)
+    assert same
+    assert (
+        kill.reached <= resumed < ITERATIONS
+    )  # SIGTERM came first: everything was saved, and nothing is trained twice
+    assert len(attempts) == (2 if grace_s else 1)  # a requeued job keeps its id
+    assert f"JobId={job}" in preemptions()
+
+
+def is_running(job: str) -> bool:
+    """Whether Slurm has begun a job."""
+    return ask("squeue", "--noheader", f"--jobs={job}", "--states=all", "--format=%T") in ("RUNNING", "COMPLETED")
+
+
+def preemptions() -> str:
+    """What the controller wrote of jobs that it preempted."""
+    lines = (LAB / "log/slurmctld.log").read_text().splitlines()
+    return "\n".join(line for line in lines if "preempt" in line.lower())
