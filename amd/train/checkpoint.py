@@ -36,7 +36,7 @@ from amd.train.artifact import (
     write_json,
     write_tensors,
 )
-from amd.train.sharding import load_moments, moments, whole
+from amd.train.sharding import load_moments, moments, sharded, whole
 
 __all__ = [
     "Loads",
@@ -175,9 +175,14 @@ class Session:
                 )
                 folder = self.folder(step)
                 tensors = {role: load_file(folder / f"{role}.safetensors") for role in loads}
-                moved = {
-                    role: torch.load(folder / f"optim-{role}.pt", map_location="cpu", weights_only=True)
-                    for role in optimisers or {}
+                moved = {  # mapped where a rank needs a part of it only: the ranks of a node then share one copy
+                    role: torch.load(
+                        folder / f"optim-{role}.pt",
+                        map_location="cpu",
+                        weights_only=True,
+                        mmap=any(sharded(p) for group in optimiser.param_groups for p in group["params"]),
+                    )
+                    for role, optimiser in (optimisers or {}).items()
                 }
             except (Refused, SafetensorError, OSError) as error:
                 self._refused.add(step)

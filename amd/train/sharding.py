@@ -127,7 +127,9 @@ def like(own: Tensor, whole: Tensor) -> Tensor:
     """A whole tensor, shared out as `own` of the same shape is; nothing is sent, since every rank has all of it."""
     if not isinstance(own, DTensor):
         return whole
-    return distribute_tensor(whole, own.device_mesh, own.placements, src_data_rank=None)
+    return distribute_tensor(
+        whole, own.device_mesh, own.placements, src_data_rank=None
+    ).clone()  # `whole` may be mapped
 
 
 @torch.no_grad()
