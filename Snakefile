@@ -56,4 +56,4 @@ include: "workflow/rules/checkpoints.smk"
 
 # At the end of a run in which something failed: each failed job with the end of its own log.
 onerror:
-    shell("python -m amd status --failed --scale {SCALE} >&2 || true")
+    shell("python -m amd status --failed --scale {SCALE} --checkpoints {CHECKPOINTS} >&2 || true")

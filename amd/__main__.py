@@ -220,7 +220,8 @@ def status(asked: Arguments) -> None:
     if asked.goal is not None and asked.goal not in library.choice.goals:
         raise ConfigError(unknown(asked.goal, "goal", library.choice.goals))
     scale = _scale(library, asked)
-    print(failures(library, scale) if asked.failed else status(library, scale, asked.goal))
+    said = failures(library, scale, asked.by) if asked.failed else status(library, scale, asked.goal, asked.by)
+    print(said)
 
 
 def stale(asked: Arguments) -> None:
@@ -308,7 +309,11 @@ def parser() -> argparse.ArgumentParser:
     )
     verb(plan, "table", "checkpoints")
     verb(build, "cores").add_argument("goal", help="a goal of config/config.yaml: main, or all")
-    verb(status, "failed").add_argument("goal", nargs="?", help="a goal of config/config.yaml; every goal without it")
+    entry = verb(status, "failed")
+    entry.add_argument("goal", nargs="?", help="a goal of config/config.yaml; every goal without it")
+    entry.add_argument(
+        "--checkpoints", dest="by", choices=("train", "pull"), help="as Snakemake was told; else as config.yaml says"
+    )
     verb(stale)
     verb(pretrain, "system", "seed", "out", "state", "budget")
     verb(distill, "system", "seed", "stage", "out", "state", "budget")

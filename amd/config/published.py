@@ -106,7 +106,7 @@ def foreign(folder: Path | str, found: object, wanted: str) -> str:
 def ways_out(folder: Path | str) -> str:
     """How to go on with a checkpoint that belongs to another configuration than config/."""
     file = record_file(folder)
-    remake = f"delete {folder} and make it here: `snakemake --config checkpoints=train ...`"
+    remake = f"delete {folder} and make it here: `snakemake --config checkpoints=train -- ...`"
     if not file.is_file():
         return f"Ways out: {remake}; or take back the change in config/."
     return (
@@ -125,7 +125,7 @@ def fitting(run: Run) -> Record:
         raise ConfigError(
             f"{record_file(folder)}: not there, so {folder} is not published in this commit. At scale "
             f"'{run.scale.name}' {len(there)} are{': ' + ', '.join(there) if there else ''}. Ways out: `git pull`; "
-            "or make it here: `snakemake --config checkpoints=train ...`"
+            "or make it here: `snakemake --config checkpoints=train -- ...`"
         )
     if record.digest is not None and record.digest != run.digest:
         raise ConfigError(foreign(folder, record.digest, run.digest))

@@ -9,18 +9,20 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from amd.config import plan
 from amd.config.jobs import Job, jobs
 from amd.config.load import Library
+from amd.config.published import chosen, pulled, read_meta
 from amd.status.attempt import Attempt, alive, file_of, read
 from amd.status.progress import Progress, progress
 from amd.status.queue import Entry, comment
 
 State = Literal["running", "failed", "killed", "stopped", "queued", "next", "waiting", "outdated", "spared", "done"]
+TRAINING = ("pretrain", "distill")
 SILENT_S = 180.0  # without a word in log or lease, a process on another host is not believed to be alive
 
 
@@ -77,13 +79,23 @@ class Board:
 
 
 def board(
-    library: Library, scale: str, goals: Iterable[str], queue: Sequence[Entry] | None = None, root: Path = Path()
+    library: Library,
+    scale: str,
+    goals: Iterable[str],
+    queue: Sequence[Entry] | None = None,
+    root: Path = Path(),
+    checkpoints: str | None = None,
 ) -> Board:
-    """Look at every job of some goals. `queue`: what Slurm has of ours, None where there is no Slurm."""
+    """Look at every job of some goals. `queue`: what Slurm has of ours, None where there is no Slurm.
+
+    `checkpoints`: who makes those that are not there, "train" or "pull"; without it, config.yaml's word counts.
+    """
     wanted = [plan.runnable(library, goal) for goal in goals]
     tables = dict.fromkeys(name for names, _ in wanted for name in names)
     figures = dict.fromkeys(name for _, names in wanted for name in names)
     found = jobs(library, scale, tables, figures)
+    if chosen(library, checkpoints) == "pull":
+        found = pulls(library, found, root)
     comments = {comment(rule_of(job), wildcards(job)) for job in found}
     entries: dict[str, Entry] = {}
     again: Counter[str] = Counter()  # an array's tasks all carry the comment of the first
@@ -108,6 +120,15 @@ def board(
                 each.progress.left_s = usual
     more = Counter(entry.rule for entry in queue or () if entry.waits and entry.comment not in comments) + again
     return Board(scale, list(seen.values()), dict(took), +more)
+
+
+def pulls(library: Library, found: list[Job], root: Path = Path()) -> list[Job]:
+    """The same jobs under `checkpoints: pull`: what is not there is pulled; what only trainings read is not wanted."""
+    made = [job for job in found if job.rule in TRAINING]
+    read = {path for job in found if job.rule not in TRAINING for path in inputs(library, job)}
+    here = {job.output for job in made if read_meta(root / job.output) is not None and not pulled(root / job.output)}
+    pulling = {job.output: replace(job, rule="pull") for job in made if job.output in read - here}
+    return [pulling.get(job.output, job) for job in found if job.rule not in TRAINING or job.output in read]
 
 
 def _look(job: Job, attempts: list[Attempt], entry: Entry | None, slurm: set[str] | None, root: Path) -> Seen:
@@ -183,6 +204,7 @@ def inputs(library: Library, job: Job) -> list[str]:
         "score": lambda: plan.score_inputs(run, benchmark),
         "trace": lambda: plan.trace_inputs(run, benchmark),
         "reference": lambda: plan.scorers(run),
+        "pull": list,  # a record, which git brings
         "grid": lambda: [plan.samples(run.scale.name, run.name, run.seed, benchmark)],
     }.get(job.rule, lambda: plan.training_inputs(run))()
 
@@ -234,6 +256,7 @@ def state_of(job: Job) -> str | None:
 SAYS = {
     "pretrain": "meta.json",
     "distill": "meta.json",
+    "pull": "meta.json",
     "sample": "manifest.json",
     "gather": "manifest.json",
     "plane": "measurements.json",

@@ -26,15 +26,15 @@ LOG_LINES = 3
 FAILED_LINES = 20  # where failed jobs alone are asked for
 
 
-def status(library: Library, scale: str, goal: str | None) -> str:
-    """Everything at a scale, or one goal of config.yaml."""
+def status(library: Library, scale: str, goal: str | None, checkpoints: str | None = None) -> str:
+    """Everything at a scale, or one goal of config.yaml; `checkpoints` as `board` takes it."""
     goals = list(library.choice.goals) if goal is None else [goal]
     entries = queue()
-    whole = board(library, scale, goals, entries)
+    whole = board(library, scale, goals, entries, checkpoints=checkpoints)
     lines = [f"Scale {scale}. {_counted(whole)}"]
     if goal is None:
         for name in goals:
-            part = board(library, scale, [name], entries)
+            part = board(library, scale, [name], entries, checkpoints=checkpoints)
             lines.append(f"  goal {name}: {_done(part)} of {len(part.seen)} jobs done{_time_left(part)}")
     else:
         lines.append(f"  {_done(whole)} of {len(whole.seen)} jobs done{_time_left(whole)}")
@@ -54,9 +54,9 @@ def status(library: Library, scale: str, goal: str | None) -> str:
     return "\n".join(lines)
 
 
-def failures(library: Library, scale: str) -> str:
+def failures(library: Library, scale: str, checkpoints: str | None = None) -> str:
     """Each failed or killed job of any goal, with the end of its own log; empty where none failed."""
-    broken = board(library, scale, library.choice.goals, queue()).of(*BROKEN)
+    broken = board(library, scale, library.choice.goals, queue(), checkpoints=checkpoints).of(*BROKEN)
     if not broken:
         return ""
     lines = [f"{len(broken)} job{'s' * (len(broken) > 1)} failed; the end of each log:"]

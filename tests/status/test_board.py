@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from amd.config import plan
 from amd.config.jobs import jobs
 from amd.config.load import load
+from amd.config.published import runs
 from amd.status.attempt import file_of, read
 from amd.status.board import board, inputs, log_of, rule_of, state_of, wildcards
 from amd.status.progress import tail
@@ -24,6 +26,12 @@ SCALE = "smoke"
 LIBRARY = load()
 REWARD = "checkpoints/smoke/digits-reward/seed0"
 LOG = "results/smoke/digits-reward/seed0/logs/pretrain.log"
+
+
+def write_meta(folder: Path, digest: str) -> None:
+    """A finished checkpoint, as far as anybody looks here."""
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text(json.dumps({"kind": "student", "digest": digest, "files": {}}))
 
 
 def looked(folder: Path, queue=None, goal: str = "main"):
@@ -46,6 +54,34 @@ def test_logs_inputs_and_wildcards_are_those_of_snakemakes_rules(checkout, scale
         assert said["log"] == [log_of(job)]
         assert sorted(set(said["input"])) == sorted(set(inputs(LIBRARY, job))), job.output
         assert tuple(said["wildcards"].values()) == wildcards(job)
+
+
+def test_under_pull_checkpoints_are_pulled_and_those_that_only_trainings_read_are_no_jobs(checkout):
+    """As Snakemake has it, asked for the main job in a clone with records of everything, and one student made here."""
+    tables, figures = plan.runnable(LIBRARY, "main")
+    for run in runs(LIBRARY, SCALE, tables, figures):
+        record = {"outs": [{"md5": "0.dir", "path": "seed0"}], "meta": {"digest": run.digest}}
+        file = checkout.folder / f"{plan.folder(run)}.dvc"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(record))
+    here = LIBRARY.run("sit-amd", SCALE, 0)
+    write_meta(checkout.folder / plan.folder(here), here.digest)
+    dry = checkout.dry("main", scale=SCALE, config="checkpoints=pull")
+    theirs = {file: job for job in dry.jobs if job["rule"] != "main" for file in job["output"]}
+    found = board(LIBRARY, SCALE, ["main"], None, checkout.folder, "pull")
+    assert "pull" in {each.job.rule for each in found.seen}
+    assert not [each for each in found.seen if each.job.rule == "distill" and each.state != "done"]
+    for each in found.seen:
+        if each.job.output == plan.folder(here):
+            assert (each.job.rule, each.state) == ("distill", "done")
+            continue
+        said = theirs[each.job.output]
+        assert (said["rule"], said["log"]) == (each.job.rule, [log_of(each.job)])
+        assert tuple(said["wildcards"].values()) == wildcards(each.job)
+    assert {each.job.output for each in found.seen} - {plan.folder(here)} <= theirs.keys()
+    said = checkout.call("amd", "status", "main", "--scale", SCALE, "--checkpoints", "pull").stdout
+    assert "\n  pull: " in said
+    assert "\n  distill: " not in said
 
 
 def test_an_empty_checkout_waits_and_says_what_can_begin(checkout):

@@ -70,12 +70,12 @@ class Checkout:
             raise AssertionError(f"{' '.join(command)} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done
 
-    def dry(self, *arguments: str, scale: str) -> Dry:
-        """`snakemake -n ARGUMENTS --config scale=SCALE`."""
+    def dry(self, *arguments: str, scale: str, config: str = "") -> Dry:
+        """`snakemake -n ARGUMENTS --config scale=SCALE CONFIG`."""
         file = self.folder / "jobs.jsonl"
         file.unlink(missing_ok=True)
         done = self.call(
-            *("snakemake", "-n", *arguments, "--logger", "jobs", "--config", f"scale={scale}"),
+            *("snakemake", "-n", *arguments, "--logger", "jobs", "--config", f"scale={scale}", *config.split()),
             PYTHONPATH=str(PLUGINS),
             PYTHONPROFILEIMPORTTIME="1",
             AMD_TEST_JOBS=str(file),
