@@ -73,6 +73,8 @@ def run_digest(
     }
     if domain.cfg_weight is not None:
         content |= {"cfg_weight": domain.cfg_weight}
+    if domain.force != 1:
+        content |= {"force": domain.force}
     if system.track == "text":
         assert scale.text is not None
         content |= {"prompts": domain.prompts.get("train"), "count": scale.text.prompts.get("train")}

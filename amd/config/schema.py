@@ -250,6 +250,7 @@ class Domain(Closed):
         str, Scorer
     ] = {}  # what judges a benchmark's images, by the stem of its metrics: hpsv2, fid, geneval ...
     cfg_weight: Annotated[float, Field(ge=1)] | None = None  # guidance that this teacher needs; None: the system's
+    force: Rate = 1.0  # times the weights of external forces, which were tuned in another space of latents
     reward: Scorer
     judge: Scorer
     metrics: dict[str, str]  # metric key -> its honest name here, e.g. fid -> FD-digits

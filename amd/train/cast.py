@@ -53,9 +53,12 @@ class Company(NamedTuple):
 
 
 def method_of(run: Run) -> Method:
-    """The row of Table 1 with the system's numbers."""
+    """The row of Table 1 with the system's numbers; the domain scales the weight of its external forces."""
     assert run.system.method is not None
-    return row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
+    method = row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
+    if run.domain.force == 1 or "lam" not in method.numbers:
+        return method
+    return method.with_numbers({"lam": method.numbers["lam"] * run.domain.force})
 
 
 def build_batch(run: Run, asked: Conditions) -> Batch:
