@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def word_list(folder: Path) -> None:
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
 
 
-def reward_weights(width: int = 128, depth: int = 2, side: int = 48, med: dict = MED) -> dict[str, Tensor]:
+def reward_weights(
+    width: int = 128, depth: int = 2, side: int = 48, med: dict = MED, scale: float = 0.2
+) -> dict[str, Tensor]:
     """ImageReward.pt's keys, small and random; the widths of the MLP between the first and the last are published."""
     text, inner = med["hidden_size"], med["intermediate_size"]
     shapes: dict[str, tuple[int, ...]] = {
@@ -116,9 +119,11 @@ def reward_weights(width: int = 128, depth: int = 2, side: int = 48, med: dict =
     for place, (into, out) in zip((0, 2, 4, 6, 7), pairwise(widths), strict=True):
         linear(f"mlp.layers.{place}", out, into)
     draw = torch.Generator().manual_seed(11)
-    weights = {name: 0.2 * torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+    weights = {name: scale * torch.randn(shape, generator=draw) for name, shape in shapes.items()}
+    weights |= {name: 1 + tensor for name, tensor in weights.items() if re.search(r"[nN]orm\d?\.weight$", name)}
+    # faint at first, so that it is felt by which epsilon the first norms divide
     weights |= {
-        name: 1 + 0.5 * tensor for name, tensor in weights.items() if name.endswith(("norm.weight", "Norm.weight"))
+        name: tensor / 100 for name, tensor in weights.items() if re.search(r"cls_token|pos_embed|patch_embed", name)
     }
-    places = torch.arange(med["max_position_embeddings"]).expand(1, -1)
+    places = torch.arange(med["max_position_embeddings"]).expand(1, -1).clone()
     return weights | {"blip.text_encoder.embeddings.position_ids": places}
