@@ -52,7 +52,7 @@ def distill(asked: Arguments) -> None:
     from amd.train.loop import distill
 
     run = _run(asked)
-    under = footprint(_library(asked), run.scale.name, "distill")
+    under = footprint(_library(asked), run.scale.name, "distill", run.system.track)
     distill(
         run,
         asked.out,

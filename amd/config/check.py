@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from amd.config.methods import GROUPED, SHRINKING, TAKES
 from amd.config.read import unknown
-from amd.config.schema import Domain, Figure, Problem, Scale, ScorerArchitecture, System, Table, TrackSizes
+from amd.config.schema import Domain, Figure, Problem, Scale, ScorerArchitecture, System, Table, Track, TrackSizes
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -26,6 +26,10 @@ MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about an
 }
 ARCHITECTURES: dict[str, tuple[str, ...]] = {"classifier": ("conv", "resnet"), "scorer": get_args(ScorerArchitecture)}
 MODES = {"ring8": 8, "grid9": 9}
+RULES = (
+    *("pretrain", "distill", "track", "pull", "reference", "shard", "gather", "sample"),
+    *("score", "trace", "grid", "plane", "table", "figure"),
+)
 EVERYTHING = "*"  # in a goal: every runnable table, or figure
 
 
@@ -109,6 +113,14 @@ def _scale(library: "Library", scale: Scale) -> Iterator[str]:
             yield f"{here}: either both tracks of a scale have their samples drawn in shards, or none"
     if "default" not in scale.footprints:
         yield f"{document.at('footprints')}: 'default' is missing; it serves the rules not named"
+    tracks = get_args(Track)
+    for name, asked in scale.footprints.items():
+        rule, _, of = name.partition(".")
+        if rule not in (*RULES, "default") or (of and of not in tracks):
+            kind = f"rule, nor one of a track ({', '.join(f'distill.{each}' for each in tracks)})"
+            yield f"{document.at('footprints', name)}: {unknown(name, kind, ['default', *RULES])}"
+        if asked.offload and asked.sharding == "none":
+            yield f"{document.at('footprints', name, 'offload')}: true is done by fsdp2; set sharding: fsdp2 beside it"
     if len(set(scale.seeds)) != len(scale.seeds):
         yield f"{document.at('seeds')}: {scale.seeds} names a seed twice"
 

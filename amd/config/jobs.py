@@ -6,7 +6,7 @@ from itertools import product
 
 from amd.config import plan
 from amd.config.load import Library, Run
-from amd.config.schema import Footprint
+from amd.config.schema import Footprint, Track
 
 ORDER = (
     "pretrain",
@@ -117,7 +117,7 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
     return sorted(found.values(), key=lambda job: ORDER.index(job.rule))  # stable: starts stay before what they start
 
 
-def footprint(library: Library, scale: str, rule: str) -> Footprint:
-    """What the scale asks the scheduler for, for one job of a rule."""
+def footprint(library: Library, scale: str, rule: str, track: Track | None = None) -> Footprint:
+    """What the scale asks the scheduler for, for one job of a rule: that of its track, of the rule, or the default."""
     known = library.scale(scale).footprints
-    return known.get(rule, known["default"])
+    return known.get(f"{rule}.{track}") or known.get(rule, known["default"])

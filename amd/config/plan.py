@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from amd.config import digest as digests
-from amd.config.check import EVERYTHING
+from amd.config.check import EVERYTHING, RULES
 from amd.config.load import Library, Run
 from amd.config.read import ConfigError, unknown
 from amd.config.schema import Benchmark, Column, Domain, Figure, Table
@@ -349,12 +349,6 @@ def job_digest(
     if rule in ("score", "trace"):
         return digests.digest([rule, _judged(drawn, run, entry)])
     raise ConfigError(unknown(rule, "rule with a digest", RULES))
-
-
-RULES = (
-    *("pretrain", "distill", "track", "pull", "reference", "shard", "gather", "sample"),
-    *("score", "trace", "grid", "plane", "table", "figure"),
-)
 
 
 def reference_digest(run: Run, benchmark: Benchmark) -> str:

@@ -50,8 +50,13 @@ def iterations(job: Job) -> int | None:
         return None
     if job.rule == "distill":
         return job.run.stage_iterations
-    sizes = job.run.scale.klass
-    stage = sizes.classifier if job.run.system.kind == "classifier" else sizes.teacher
+    run = job.run
+    if run.system.kind == "teacher":
+        stage = None if run.domain.teacher is not None else run.sizes.teacher  # a published one is fetched
+    elif run.system.kind == "scorer":
+        stage = run.text.scorers.get(run.system.architecture)  # type: ignore[arg-type]
+    else:
+        stage = run.scale.klass.classifier
     return stage.iterations if stage is not None and job.rule == "pretrain" else None
 
 

@@ -1,92 +1,171 @@
-"""What a network takes: parameters, FLOPs and activations from the real modules on the meta device.
+"""What the networks of a run take: those built here from the real modules on the meta device, others' counted once.
 
-Shapes do not matter here, only rows: every figure is per row of a batch. A multiply-add is two FLOPs.
+Shapes do not matter here, only rows: every figure is per row of a batch (`amd.train.count.Cost`). `fused`: on a GPU.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from amd.backbones.sit import SiTBackbone
+from amd.backbones.adapters import add_lora
+from amd.backbones.base import Backbone
 from amd.config.load import Run
-from amd.config.schema import PlaneSizes, Scorer, SiTSize
+from amd.config.schema import PlaneSizes, Scorer
 from amd.distill.methods import Method
+from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier
+from amd.train.count import NOTHING, Cost, count, parameters
+from amd.train.networks import blank
+from amd.train.sharding import blocks
 
-
-@dataclass(frozen=True)
-class Cost:
-    """A network: parameters, and FLOPs (a multiply-add is two) and bytes saved for the backward pass, per row."""
-
-    parameters: int
-    forward: float
-    activations: float
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.parameters + other.parameters, self.forward + other.forward, self.activations + other.activations
-        )
-
-
-NOTHING = Cost(0, 0.0, 0.0)
+MIB = 2**20
 
 PUBLISHED: dict[str, Cost] = {
-    # counted once with torch's FlopCounterMode on the meta device, activations in bfloat16
-    "autoencoder": Cost(49_490_179, 622e9, 717 * 2**20),  # decoder of SD's AutoencoderKL, 32 x 32 -> 256 x 256
-    "dinov2": Cost(304_368_640, 162e9, 242 * 2**20),  # ViT-L/14 at 224 x 224
+    # counted by `count` on the published architectures, tests/train/test_count.py; a pair of an image and a prompt
+    "hpsv2": Cost(986_109_441, 381.7e9, 414 * MIB, 15 * MIB),  # CLIP ViT-H/14 at 224 x 224, 77 tokens
+    "pickscore": Cost(986_109_441, 381.7e9, 414 * MIB, 15 * MIB),  # the same architecture
+    "clip-score": Cost(427_616_513, 175.3e9, 352 * MIB, 16 * MIB),  # ViT-L/14
+    "imagereward": Cost(446_000_000, 137.8e9, 256 * MIB, 12 * MIB),  # BLIP: ViT-L/16 at 224 x 224, BERT of 35 tokens
+    "geneval-hf": Cost(496_000_000, 604e9, 0.0, 600 * MIB),  # Mask2Former Swin-S at 800 x 800, CLIP ViT-L/14 of a crop
+    "dinov2": Cost(304_368_640, 162e9, 242 * MIB),  # ViT-L/14 at 224 x 224
     "adm-inception": Cost(23_900_000, 11.4e9, 0.0),  # Inception-v3 at 299 x 299, 5.7 GMAC as torchvision documents
+    "clean-fid": Cost(23_900_000, 11.4e9, 0.0),  # the same network
+    "efficientnet-lite0": Cost(4_652_008, 0.2e9, 0.0, 2 * MIB),  # at 112 x 112
+}
+ENCODERS: dict[str, tuple[Cost, int]] = {  # -> per prompt, and tokens
+    "minilm": (Cost(22_565_376, 0.43e9, 0.0, MIB), 20),
+    "sd15": (Cost(123_060_480, 13.3e9, 0.0, 4 * MIB), 77),
+    "sdxl": (Cost(817_720_320, 111.2e9, 0.0, 6 * MIB), 77),
 }
 
 
-def _saved(module: Callable[[], object], own: nn.Module) -> float:
-    """Bytes that autograd keeps for the backward pass of `module()`, without the parameters."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        module()
-    weights = {parameter.untyped_storage()._cdata for parameter in own.parameters()}
-    return float(sum(size for key, size in kept.items() if key not in weights))
+# --- the network that a run trains or samples ------------------------------------------------------------------------
 
 
-def _flops(module: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module()
-    return float(counter.get_total_flops())
+def network(run: Run, fused: bool = False) -> Cost:
+    """A run's own network at its scale: a forward pass is that of its own loss."""
+    return _network(_Key(run), fused)
+
+
+def size(run: Run) -> int:
+    """Parameters of a run's own network."""
+    return _size(_Key(run))
+
+
+def trunk(run: Run, fused: bool = False) -> Cost:
+    """The way to a critic's logit through its features: parameters are the critic's own."""
+    return _trunk(_Key(run), fused)
+
+
+def branch(run: Run, rank: int) -> int:
+    """Parameters of a low-rank branch of the run's network."""
+    return _branch(_Key(run), rank)
+
+
+def gathered(run: Run) -> tuple[int, int]:
+    """Of a sharded network: parameters of the largest block that is gathered at a time, and of what is in none."""
+    return _gathered(_Key(run))
+
+
+class _Key:
+    """A run, equal to another where their networks are."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, system, domain = run, run.system, run.domain
+        size = run.scale.klass.network if run.system.track == "class" else run.text.network
+        recompute = system.track == "text" and run.text.recompute
+        told = (domain.encoder and domain.encoder.name, domain.encoder and domain.encoder.length)
+        self.content: tuple[object, ...] = (system.kind, system.backbone, system.architecture, recompute)
+        self.content += (size.model_dump_json(), domain.classes, domain.pixels, domain.latents, told)
+
+    def __hash__(self) -> int:
+        return hash(self.content)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.content == other.content
 
 
 @lru_cache
-def transformer(size: SiTSize, classes: int, channels: int, side: int) -> Cost:
-    """A SiT on the meta device: one block counted and multiplied by the depth, plus the two ends."""
+def _network(key: _Key, fused: bool) -> Cost:
+    run = key.run
+    if run.system.kind == "scorer":
+        return _scorer(run.system.architecture or "")
+    channels, side = run.domain.latents
     with torch.device("meta"):
-        network = SiTBackbone(size, classes, channels, side).network
-        tokens = torch.empty(1, network.grid**2, size.width, requires_grad=True)
-        c = torch.empty(1, size.width, requires_grad=True)
-        image = torch.empty(1, channels, side, side)
-        ends = _flops(lambda: (network.x_embedder(image), network.final_layer(tokens, c)))
-        return Cost(
-            sum(parameter.numel() for parameter in network.parameters()),
-            size.depth * _flops(lambda: network.blocks[0](tokens, c)) + ends,
-            size.depth * _saved(lambda: network.blocks[0](tokens, c), network),
-        )
+        if run.system.kind == "classifier":
+            judge = Classifier(run.system.architecture or "", run.domain.classes, run.domain.pixels[0])
+            image = torch.empty(1, run.domain.pixels[0], run.domain.pixels[1], run.domain.pixels[1])
+            return count(judge, lambda: judge(image), fused=fused)
+        backbone, x, t = blank(run), torch.empty(1, channels, side, side), torch.empty(1)
+        return count(backbone, lambda: backbone.native_loss(x, x, t, told(run)), fused=fused)
 
 
 @lru_cache
-def classifier(architecture: str, classes: int, channels: int, side: int) -> Cost:
-    """A classifier of real images on the meta device."""
+def _size(key: _Key) -> int:
+    return _network(key, False).parameters if key.run.system.architecture else parameters(_blank(key.run))
+
+
+@lru_cache
+def _trunk(key: _Key, fused: bool) -> Cost:
+    run = key.run
+    channels, side = run.domain.latents
     with torch.device("meta"):
-        network = Classifier(architecture, classes, channels)
-        image = torch.empty(1, channels, side, side)
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        return Cost(parameters, _flops(lambda: network(image)), _saved(lambda: network(image), network))
+        backbone, x, t = blank(run), torch.empty(1, channels, side, side), torch.empty(1)
+        critic = backbone.critic()
+        layers: tuple[int, ...] = critic.layers  # type: ignore[assignment]
+
+        def logit() -> Tensor:
+            return critic(backbone.features(x, t, told(run), layers))
+
+        cost = count(nn.ModuleList([backbone, critic]), logit, fused=fused)
+        return Cost(parameters(critic), cost.forward, cost.activations, cost.resting)
+
+
+@lru_cache
+def _branch(key: _Key, rank: int) -> int:
+    return sum(parameter.numel() for parameter in add_lora(_blank(key.run), rank))
+
+
+@lru_cache
+def _gathered(key: _Key) -> tuple[int, int]:
+    backbone = _blank(key.run)
+    sizes = [parameters(block) for block in blocks(backbone)]
+    return max(sizes), parameters(backbone) - sum(sizes)
+
+
+def _blank(run: Run) -> Backbone:
+    with torch.device("meta"):
+        return blank(run)
+
+
+def told(run: Run) -> Condition:
+    """A condition of one row, on the meta device."""
+    if run.system.track == "class":
+        return {"label": torch.empty(1, dtype=torch.int64, device="meta")}
+    size = run.text.network
+    cond = {"tokens": torch.empty(1, tokens(run), size.context, device="meta")}
+    if size.pooled:
+        cond |= {
+            "pooled": torch.empty(1, size.pooled, device="meta"),
+            "time_ids": torch.empty(1, 6, device="meta"),
+        }
+    return cond
+
+
+def _scorer(architecture: str) -> Cost:
+    """A scorer of the emoji scenes, small enough to be run. Its captions cost next to nothing."""
+    from amd.data.emoji import COLOURS, VOCABULARY
+    from amd.rewards.emoji_align import EmojiAlign
+    from amd.rewards.sprite_detector import SIDE, SpriteDetector
+
+    image = torch.zeros(1, 3, SIDE, SIDE, requires_grad=True)
+    if architecture == "detector":
+        detector = SpriteDetector(VOCABULARY, COLOURS)
+        return count(detector, lambda: torch.cat([part.flatten() for part in detector(image)]), fused=False)
+    align = EmojiAlign(architecture)
+    return count(align, lambda: align.images(image), fused=False)
 
 
 def perceptron(sizes: PlaneSizes) -> Cost:
@@ -95,26 +174,74 @@ def perceptron(sizes: PlaneSizes) -> Cost:
     return Cost(weights, 2.0 * weights, 4.0 * sizes.depth * sizes.width)
 
 
-def network(run: Run) -> Cost:
-    """A run's own network at its scale."""
-    domain = run.domain
-    if run.system.kind == "classifier":
-        return classifier(run.system.architecture or "", domain.classes, *domain.pixels)
-    return transformer(run.scale.klass.network, domain.classes, *domain.latents)
+# --- what stands beside it -------------------------------------------------------------------------------------------
 
 
-def scorer(run: Run, which: Scorer, trained: Run | None) -> Cost:
-    """A reward or a judge, the way to pixels not included."""
+def scorer(which: Scorer, trained: Run | None) -> Cost:
+    """A reward, a judge or a member of a panel, the way to pixels not included; weights are fixed."""
     return network(trained) if trained is not None else PUBLISHED.get(which.name, NOTHING)
 
 
 def decoder(run: Run) -> Cost:
-    """From what the network makes to pixels."""
-    return PUBLISHED["autoencoder"] if run.domain.autoencoder is not None else NOTHING
+    """From what the network makes to pixels, with the whole autoencoder's parameters."""
+    return _autoencoder(run.domain.latents[1], False) if _kl(run) else NOTHING
 
 
-def passes(method: Method, guided: bool, low_rank: bool) -> tuple[float, float]:
-    """Per row of the batch and iteration: (forward passes of the network, forward passes of decoder and reward)."""
+def encoder(run: Run) -> Cost:
+    """From real pixels to latents, by the same autoencoder as `decoder`: it has no parameters of its own."""
+    return _autoencoder(run.domain.latents[1], True) if _kl(run) else NOTHING
+
+
+def _kl(run: Run) -> bool:
+    return run.domain.autoencoder is not None and run.domain.autoencoder.kind == "kl"
+
+
+@lru_cache
+def _autoencoder(side: int, encodes: bool) -> Cost:
+    from diffusers import AutoencoderKL
+
+    from amd.backbones.autoencoder import STABLE_DIFFUSION, LatentAutoencoder  # SDXL's has the same architecture
+
+    with torch.device("meta"):
+        vae = LatentAutoencoder(AutoencoderKL.from_config(STABLE_DIFFUSION), scaling=1.0)
+        if encodes:
+            pixels = torch.empty(1, 3, 8 * side, 8 * side)
+            cost = count(vae, lambda: vae.encode(pixels), fused=True, backward=False)
+            return Cost(0, cost.forward, cost.activations, cost.resting)
+        latents = torch.empty(1, 4, side, side, requires_grad=True)
+        return count(vae, lambda: vae.decode(latents), fused=True)
+
+
+def texts(run: Run) -> Cost:
+    """Prompts to what the network is told; nothing in the class track."""
+    named = run.domain.encoder
+    return ENCODERS[named.name][0] if named is not None else NOTHING
+
+
+def tokens(run: Run) -> int:
+    """L, of a prompt's states."""
+    named = run.domain.encoder
+    assert named is not None, "a domain of the text track: checked at load"
+    return named.length or ENCODERS[named.name][1]
+
+
+# --- a step ----------------------------------------------------------------------------------------------------------
+
+
+class Passes(NamedTuple):
+    """Forward passes per row of the batch and iteration; a backward pass counts as two, or one to the input alone."""
+
+    network: float
+    again: float  # of those with a graph: what recomputation adds
+    trunk: float  # through the features to the critic's logit
+    trunk_again: float
+    reward: float  # of decoder and reward
+    real: float  # real rows that are drawn, hence encoded
+    drawn: float  # rows that are asked for, hence prompts encoded
+
+
+def passes(method: Method, guided: bool, low_rank: bool) -> Passes:
+    """What one iteration of a method consists of."""
     numbers, updates = method.numbers, method.cadence()
     rollout = (numbers.get("steps", 1) + 1) / 2  # the exit step is drawn uniformly
     train = 2.0 if low_rank else 3.0  # of the fake: forward and backward
@@ -122,13 +249,18 @@ def passes(method: Method, guided: bool, low_rank: bool) -> tuple[float, float]:
     student = rollout + 2 + 1 + (2 if guided else 1) + (1 if split else 0)  # push, fake, real, real at a second time
     fresh = updates.samples == "fresh"
     reward = float("advantage" in method.operator.reads or (not fresh and "advantage" in method.fake.reads))
-    fake = train
+    fake, again, trunk, trunk_again, real = train, 1.0 + updates.fake_updates, 0.0, 0.0, 0.0
     if fresh:
         fake += rollout
         reward += updates.fake_updates * float("advantage" in method.fake.reads)
     for force in method.external:
         reads = force.value.reads
-        student += 3 * ("pairs" in reads) + 3 * ("logit" in reads)  # the critic trunk's own gradients are thrown away
+        student, again = student + 3 * ("pairs" in reads), again + ("pairs" in reads)
+        # the weights' own gradients are thrown away
+        trunk, trunk_again = trunk + 3 * ("logit" in reads), trunk_again + ("logit" in reads)
         reward += 2 * ("reward" in reads)
-        fake += 6 * (force.critic is not None)  # generated and real rows through the fake's features, and back
-    return student + updates.fake_updates * fake, reward
+        if force.critic is not None:  # generated and real rows through the fake's features, and back
+            trunk, trunk_again = trunk + 6 * updates.fake_updates, trunk_again + 2 * updates.fake_updates
+            real = float(updates.fake_updates)
+    drawn = 1 + (updates.fake_updates if fresh else 0)
+    return Passes(student + updates.fake_updates * fake, again, trunk, trunk_again, reward, real, drawn)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from amd.config import plan, published as records
+from amd.config import jobs, plan, published as records
 from amd.config.load import ABLATION, ConfigError, load
 
 # `python` in a rule is the one that runs Snakemake, whether or not its environment was activated.
@@ -211,7 +211,7 @@ def launcher(verb):
 
     @known
     def command(wildcards, resources):
-        asked = footprint_of(verb, wildcards.scale)
+        asked = asked_for(verb, wildcards)
         if asked.nodes * asked.gpus <= 1:
             return "python"
         return f"workflow/launch.sh {asked.nodes} {asked.gpus} {asked.cpus}"
@@ -269,10 +269,25 @@ def drawn(wildcards):
 # --- resources -----------------------------------------------------------------------------------------------------------
 
 
-def footprint_of(verb, scale):
-    """What a scale says of a rule's jobs."""
-    footprints = LIBRARY.scales[scale].footprints
-    return footprints.get(verb, footprints["default"])
+def footprint_of(verb, scale, track=None):
+    """What a scale says of a rule's jobs, those of a track where it differs."""
+    return jobs.footprint(LIBRARY, scale, verb, track)
+
+
+def asked_for(verb, wildcards):
+    """What is asked for a job: its track is that of its run, else of its benchmark."""
+    track = None
+    if run := wildcards.get("run"):
+        track = LIBRARY.systems[run.removesuffix(ABLATION)].track
+    elif benchmark := wildcards.get("benchmark"):
+        track = LIBRARY.benchmarks[benchmark].track
+    return footprint_of(verb, wildcards.scale, track)
+
+
+def every_footprint(verb, scales):
+    """All that these scales say of a rule, whatever the track."""
+    tracks = [None, *{system.track for system in LIBRARY.systems.values()}]
+    return [footprint_of(verb, scale, track) for scale in scales for track in tracks]
 
 
 def cores(verb):
@@ -280,7 +295,7 @@ def cores(verb):
 
     @known
     def threads(wildcards):
-        return footprint_of(verb, wildcards.scale).cpus
+        return asked_for(verb, wildcards).cpus
 
     return threads
 
@@ -291,7 +306,7 @@ def measured_together(verb):
     The profile says how many go into one submission. Jobs on GPUs are never grouped: a group adds up what its members
     ask for. They go out as job arrays instead.
     """
-    return None if footprint_of(verb, SCALE).gpus else "measured"
+    return None if any(asked.gpus for asked in every_footprint(verb, [SCALE])) else "measured"
 
 
 def footprint(verb):
@@ -301,35 +316,33 @@ def footprint(verb):
     The profile's `set-resources` replaces any of them for a rule.
     """
 
-    def asked_by(wildcards):
-        return footprint_of(verb, wildcards.scale)
-
     def mem_mb(wildcards, attempt):
-        return asked_by(wildcards).mem_mb * (attempt + 1) // 2
+        return asked_for(verb, wildcards).mem_mb * (attempt + 1) // 2
 
     def runtime(wildcards, attempt):
-        return asked_by(wildcards).runtime_min * (attempt + 1) // 2
+        return asked_for(verb, wildcards).runtime_min * (attempt + 1) // 2
 
     def gres(wildcards):
-        asked = asked_by(wildcards)
+        asked = asked_for(verb, wildcards)
         return ":".join(["gpu", *filter(None, [asked.gpu_model]), str(asked.gpus)]) if asked.gpus else None
 
     def nodes(wildcards):
         # A job of one task is on one node anyway; said for GPUs, left out elsewhere so that a group does not add it up.
-        asked = asked_by(wildcards)
+        asked = asked_for(verb, wildcards)
         return asked.nodes if asked.gpus or asked.nodes > 1 else None
 
     def mpi(wildcards):
-        return "srun" if asked_by(wildcards).nodes > 1 else None
+        return "srun" if asked_for(verb, wildcards).nodes > 1 else None
 
     def tasks(wildcards):
-        return asked_by(wildcards).nodes if asked_by(wildcards).nodes > 1 else None
+        asked = asked_for(verb, wildcards)
+        return asked.nodes if asked.nodes > 1 else None
 
     def tasks_per_gpu(wildcards):
-        return 0 if asked_by(wildcards).nodes > 1 else None
+        return 0 if asked_for(verb, wildcards).nodes > 1 else None
 
     # What no scale asks for is not declared: Snakemake would call each function several times a job to hear None.
-    every = [footprint_of(verb, scale) for scale in LIBRARY.scales]
+    every = every_footprint(verb, LIBRARY.scales)
     declared = [mem_mb, runtime]
     declared += [gres] if any(each.gpus for each in every) else []
     declared += [nodes] if any(each.gpus or each.nodes > 1 for each in every) else []

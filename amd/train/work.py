@@ -1,0 +1,229 @@
+"""What a job computes and holds: FLOPs by the arithmetic they are in, bytes by what they are for.
+
+Parameters, FLOPs of a pass and bytes alive in it come from the real modules (amd.train.cost); what a training step
+consists of comes from the method's own slots. Where networks are shared out over processes, so are their bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from amd.config import plan
+from amd.config.jobs import Job
+from amd.config.load import Library, Run
+from amd.config.schema import Footprint
+from amd.distill.methods import row
+from amd.train.cost import (
+    NOTHING,
+    Cost,
+    branch,
+    decoder,
+    encoder,
+    gathered,
+    network,
+    passes,
+    perceptron,
+    scorer,
+    size,
+    texts,
+    tokens,
+    trunk,
+)
+
+Arithmetic = Literal["bfloat16", "tf32", "float32"]
+"""Of matrix products. A GPU's convolutions in float32 are TF32 in training, and float32 where samples are drawn."""
+
+TRAINED, FROZEN, AVERAGED = 16.0, 4.0, 4.0  # bytes a parameter: weight, gradient, two moments; weight alone; EMA
+NARROW = 2.0  # of a weight in bfloat16
+
+
+@dataclass(frozen=True)
+class Work:
+    """One execution of a job. Bytes are those of one process."""
+
+    flops: Mapping[Arithmetic, float] = field(default_factory=dict)  # over all devices together
+    memory: Mapping[str, float] = field(default_factory=dict)
+
+
+def work(library: Library, job: Job, asked: Footprint) -> Work:
+    """Of a job at its scale, on what it asks for."""
+    if job.rule == "plane":
+        return _plane(library, job)
+    if job.run is None or job.rule == "grid":
+        return Work()
+    if job.rule == "pretrain":
+        return _pretrain(job.run)
+    if job.rule == "distill":
+        return _distill(job.run, asked)
+    return _measure(library, job, job.run, asked)
+
+
+def _pretrain(run: Run) -> Work:
+    if run.system.kind == "teacher" and run.domain.teacher is not None:
+        return Work({}, {"teacher": 2 * FROZEN * size(run)})  # fetched: the file, and its checked copy
+    own = network(run)
+    stage = {
+        "teacher": run.sizes.teacher,
+        "classifier": run.scale.klass.classifier,
+        "scorer": run.text.scorers.get(run.system.architecture) if run.system.kind == "scorer" else None,  # type: ignore[arg-type]
+    }[run.system.kind]
+    assert stage is not None, "no published weights and no sizes to train: refused at load"
+    held = TRAINED + (AVERAGED if stage.ema else 0)
+    memory = {run.system.kind: held * own.parameters, "activations": stage.batch * own.activations, "data": _data(run)}
+    return Work({_precision(run, "teacher"): stage.iterations * stage.batch * 3 * own.forward}, memory)
+
+
+def _data(run: Run) -> float:
+    """Bytes of captioned images that a training of the text track keeps: pixels, latents, and states of captions."""
+    if run.system.track != "text" or run.text.images is None:
+        return 0.0
+    (channels, side), (wide, small) = run.domain.pixels, run.domain.latents
+    return run.text.images * (5.0 * channels * side**2 + 4.0 * wide * small**2) + _states(run, run.text.images)
+
+
+def _states(run: Run, prompts: int) -> float:
+    """Bytes of the states of prompts, where they are kept."""
+    kept = run.domain.encoder is not None and run.domain.encoder.kept
+    return 4.0 * prompts * tokens(run) * run.text.network.context if kept else 0.0
+
+
+def _precision(run: Run, kind: str = "student") -> Arithmetic:
+    """What a network trains in; classifiers and scorers in float32."""
+    return "bfloat16" if run.system.kind == kind and run.scale.precision == "bfloat16" else "float32"
+
+
+def _distill(run: Run, asked: Footprint) -> Work:
+    system, sizes, fused = run.system, run.sizes, asked.gpus > 0
+    assert system.method is not None
+    method = row(system.method, system.numbers.model_dump(exclude_none=True))
+    own, pixels, judge = network(run, fused), decoder(run), scorer(run.domain.reward, run.reward)
+    guided = run.cfg_weight != 1
+    each = passes(method, guided, system.lora is not None)
+    rows = run.stage_iterations * run.batch
+    critic = trunk(run, fused) if method.reads("logit") else NOTHING
+    flops: dict[Arithmetic, float] = {"bfloat16": 0.0, "tf32": 0.0, "float32": 0.0}
+    again = run.system.track == "text" and run.text.recompute
+    flops[_precision(run)] += rows * own.forward * (each.network + again * each.again)
+    flops[_precision(run)] += rows * critic.forward * (each.trunk + again * each.trunk_again)
+    flops["tf32"] += rows * (each.reward * pixels.forward + each.real * encoder(run).forward)
+    flops["float32"] += rows * each.reward * judge.forward
+    if method.reads("pairs"):
+        flops[_precision(run)] += sizes.tether_pairs * sizes.teacher_steps * (2 if guided else 1) * own.forward
+    if run.domain.encoder is not None and not run.domain.encoder.kept:
+        flops["float32"] += rows * (each.drawn + each.real) * texts(run).forward
+
+    shards = _shards(asked)
+    memory = {
+        "student": _held(run, own, system.student_lora.rank if system.student_lora else None) / shards,
+        "fake": (TRAINED * (branch(run, system.lora.rank) if system.lora else own.parameters)) / shards,
+        "teacher": 0.0 if asked.offload and system.lora is None else FROZEN * own.parameters / shards,
+        "critic": TRAINED * critic.parameters / shards,
+        "reward": FROZEN * judge.parameters * method.reads("reward"),
+        "decoder": FROZEN * pixels.parameters * (method.reads("reward") or method.reads("real_data")),
+        "prompts": FROZEN * texts(run).parameters + _states(run, _training_prompts(run)),
+    }
+    if shards > 1:
+        block, rest = gathered(run)  # one block in use and one on its way, the gradient of one; the rest in float32
+        memory["gathered"] = (2 * NARROW + FROZEN) * block + FROZEN * rest
+    elif run.scale.precision == "bfloat16":
+        memory["gathered"] = NARROW * own.parameters  # autocast's copies of the network in use
+    kept = own.activations
+    if method.reads("reward"):
+        kept += max(pixels.resting, judge.resting)
+    if any("reward" in force.value.reads for force in method.external):
+        kept += pixels.activations + judge.activations
+    if method.reads("real_data"):
+        kept = max(kept, encoder(run).resting)
+    kept = max(kept, 2 * critic.activations)  # generated and real rows
+    memory["activations"] = min(sizes.micro_batch, -(-run.batch // max(asked.nodes * asked.gpus, 1))) * kept
+    return Work(flops, memory)
+
+
+def _shards(asked: Footprint) -> int:
+    """Over how many processes the networks are shared out: those of a node, or the nodes of a process each."""
+    return 1 if asked.sharding == "none" else max(asked.gpus if asked.gpus > 1 else asked.nodes, 1)
+
+
+def _held(run: Run, own: Cost, rank: int | None) -> float:
+    """Bytes of a student: whole, or a branch on frozen weights; and its average."""
+    moving = own.parameters if rank is None else branch(run, rank)
+    frozen = 0 if rank is None else own.parameters
+    return (TRAINED + (AVERAGED if run.system.ema else 0)) * moving + FROZEN * frozen
+
+
+def _training_prompts(run: Run) -> int:
+    """How many prompts a text student is trained on."""
+    return run.text.prompts.get("train", 0) if run.system.track == "text" else 0
+
+
+def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
+    sizes, fused = run.sizes, asked.gpus > 0
+    assert job.benchmark is not None
+    samples = plan.sample_count(run, library.benchmarks[job.benchmark])
+    if job.rule == "gather":
+        return Work({}, {"samples": 3.0 * samples * _pixels(run)})  # bytes: parts, and whole
+    own, pixels, judges = network(run, fused), decoder(run), _judges(library, job.benchmark, run)
+    guided = 2 if run.cfg_weight != 1 else 1
+    if run.system.kind == "teacher":
+        draw = sizes.teacher_steps * guided * own.forward
+    else:
+        assert run.system.method is not None
+        method = row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
+        draw, guided = method.numbers.get("steps", 1) * own.forward, 1
+    draw += pixels.forward + texts(run).forward
+    draws, scores = job.rule in ("shard", "sample", "trace"), job.rule not in ("sample", "shard")
+    flops = {
+        "shard": samples * draw / sizes.sample_shards,
+        "sample": samples * draw,
+        "score": samples * judges.forward,
+        "reference": samples * judges.forward,  # of the text track's, which are its own images, about
+        "trace": sizes.milestones * sizes.trace_samples * (draw + judges.forward),
+    }[job.rule]
+    live = max(guided * own.resting, pixels.resting) if draws else 0.0
+    memory = {
+        "network": FROZEN * own.parameters * draws,
+        "decoder": FROZEN * pixels.parameters * draws,
+        "prompts": FROZEN * texts(run).parameters * draws,
+        "judges": FROZEN * judges.parameters * scores,
+        "activations": sizes.sample_batch * max(live, judges.resting * scores),
+    }
+    if not fused and scores:  # on a CPU the images lie in the same memory
+        memory["samples"] = 5.0 * samples * _pixels(run)
+    return Work({"float32": flops}, memory)
+
+
+def _pixels(run: Run) -> int:
+    channels, side = run.domain.pixels
+    return channels * side**2
+
+
+def _judges(library: Library, benchmark: str, run: Run) -> Cost:
+    """Everybody who looks at a benchmark's images."""
+    domain = run.domain
+    if not domain.panel:
+        return scorer(domain.judge, run.judge) + scorer(domain.reward, run.reward)
+    wanted = plan.metrics(library, benchmark, run.scale.name)
+    stems = {s for s in domain.panel for metric in wanted if metric == s or metric.endswith(f"_{s}")}
+    if any(not any(metric == s or metric.endswith(f"_{s}") for s in stems) for metric in wanted):
+        stems.add("geneval")  # the keys of its tasks are the benchmark's own
+    trained = {each.system.name: each for each in run.panel}
+    total = NOTHING
+    for stem in stems & domain.panel.keys():
+        total += scorer(domain.panel[stem], trained.get(domain.panel[stem].system or ""))
+    return total
+
+
+def _plane(library: Library, job: Job) -> Work:
+    scale = library.scale(job.output.split("/")[1])
+    problem, sizes, own = library.problems[job.name or ""], scale.plane, perceptron(scale.plane)
+    flops = 0.0
+    for name in problem.methods.values():
+        system = library.systems[name]
+        assert system.method is not None
+        method = row(system.method, system.numbers.model_dump(exclude_none=True))
+        each = passes(method, system.cfg_weight != 1, low_rank=False)
+        flops += len(scale.seeds) * sizes.iterations * sizes.batch * (each.network + each.trunk) * own.forward
+    if problem.teacher == "mlp":
+        flops += sizes.teacher_iterations * sizes.batch * 3 * own.forward
+    runs = len(scale.seeds) * len(problem.methods)
+    return Work({"float32": flops}, {"runs": runs * (36.0 * own.parameters + 3 * sizes.batch * own.activations)})
