@@ -46,7 +46,7 @@ class Captioned:
     scenes: list[Scene] | None  # N; None where nobody knows what is where
     prompt: Tensor  # (N,) int64, into `texts`
     texts: tuple[str, ...]  # the different captions, in the order of their first picture
-    rows: list[Row] | None = None  # N, what each was composed from; None where nobody composed it
+    rows: Sequence[Row] | None = None  # N, what each was composed from; None where nobody composed it
 
     def __len__(self) -> int:
         return len(self.captions)
