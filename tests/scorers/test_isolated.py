@@ -12,7 +12,7 @@ import torch
 from layouts import MED, PROMPTS, WORDS, reward_weights
 
 from amd.measure import isolated
-from amd.measure.isolated import Environment, NotMade, PackageScorer, find, package, recipe, score
+from amd.measure.isolated import Environment, NotMade, PackageScorer, find, make, package, recipe, score
 from amd.rewards.text import TextMaterial, TextScorer, text_scorer
 
 NAMES = sorted(path.parent.name for path in isolated.RECIPES.glob("*/requirements.txt"))
@@ -109,6 +109,26 @@ def test_an_environment_is_finished_by_its_stamp_and_made_by_its_recipe(echo, tm
         find("echo", folder)
     with pytest.raises(ValueError, match=r"no environment 'eco' in .*; there are echo"):
         recipe("eco")
+
+
+def test_an_environment_is_made_from_nothing_and_finished_last(echo, tmp_path):
+    """A real venv, of a recipe that asks for no package: hidden from this one's, and left unfinished by a failure."""
+    own, folder = isolated.RECIPES / "echo", tmp_path / "made"
+    (isolated.RECIPES / "build.txt").write_text("# nothing\n")
+    (own / "requirements.txt").write_text("# nothing\n")
+    (own / "finish.py").write_text("raise SystemExit('not finished')")
+    with pytest.raises(RuntimeError, match=r"failed \(1\):\nnot finished"):
+        make("echo", folder)
+    with pytest.raises(NotMade, match="no finished environment"):
+        find("echo", folder)
+    hidden = "from importlib.util import find_spec\nassert find_spec('pip') and not find_spec('torch')\n"
+    (own / "finish.py").write_text(hidden)
+    made_here = make("echo", folder)
+    assert made_here.python.is_file()
+    assert "pip" in made_here.packages
+    assert made_here == find("echo", folder)
+    said = json.loads((folder / "environment.json").read_text())
+    assert said["bytes"] > 1e6
 
 
 @pytest.mark.parametrize("name", NAMES)
