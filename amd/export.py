@@ -16,6 +16,7 @@ from diffusers import LCMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from amd.backbones.adapters import merged
 from amd.backbones.base import fill
 from amd.backbones.pipeline import Kind, Pipeline, read_json, read_pipeline
 from amd.backbones.unet import FIRST, LAST, LEVELS, stable_diffusion_path
@@ -111,8 +112,8 @@ def export_lora(
 ) -> None:
     """Write `out`, a folder with the low-rank branches alone, which `load_lora_weights` loads on the teacher.
 
-    `student`: a state dict with branches; the rest of it is not read. `scale` is multiplied into B, so that the
-    adapter's own weight of 1 is the student. ValueError where there is no branch.
+    `student`: a state dict with branches, or the branches alone; the rest of it is not read. `scale` is multiplied
+    into B, so that the adapter's own weight of 1 is the student. ValueError where there is no branch.
     """
     tensors = {}
     for module, (a, b) in branches(student).items():
@@ -142,15 +143,9 @@ def branches(student: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def unet_tensors(student: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """A backbone's state dict -> diffusers' names and values, W + scale B A where there is a branch."""
-    tensors = {
-        name.removeprefix("network."): tensor.detach().cpu()
-        for name, tensor in student.items()
-        if not name.endswith((".lora_a", ".lora_b"))
-    }
-    for module, (a, b) in branches(student).items():
-        tensors[f"{module}.weight"] = tensors[f"{module}.weight"] + scale * (b.float() @ a.float()).cpu()
-    return tensors
+    """A backbone's state dict -> diffusers' names and values, on the CPU; W + scale B A where there is a branch."""
+    tensors = {name.removeprefix("network."): tensor.detach().cpu() for name, tensor in student.items()}
+    return merged(tensors, scale)
 
 
 def _copy(component: Path, to: Path) -> None:
