@@ -232,6 +232,33 @@ def stale(asked: Arguments) -> None:
     print(text(library, _scale(library, asked)))
 
 
+def export(asked: Arguments) -> None:
+    """Write a finished text student as a folder (or LoRA files) that diffusers loads and samples."""
+    from amd.export import export, export_lora, read_pipeline
+    from amd.train.cast import method_of
+    from amd.train.finished import weights
+
+    run = _run(asked)
+    numbers = dict(method_of(run).rollout.numbers)
+    about = f"{run.system.title}: {run.system.about}"
+    if asked.lora:
+        lora = run.system.student_lora
+        if lora is None:
+            raise ValueError(f"systems/{run.system.name}.yaml: its student is a whole network; leave out --lora")
+        kind = read_pipeline(asked.teacher).kind
+        export_lora(
+            weights(run, "student_lora"),
+            asked.out,
+            kind=kind,
+            steps=numbers["steps"],
+            first=numbers["first"],
+            scale=lora.scale,
+            about=about,
+        )
+        return
+    export(weights(run), asked.teacher, asked.out, **numbers, about=about)
+
+
 # --- what they have in common ----------------------------------------------------------------------------------------
 
 
@@ -240,6 +267,8 @@ def _recorded(asked: Arguments) -> "AbstractContextManager[Ending]":
     from amd.status.attempt import Ending, attempt
 
     verb = asked.function.__name__
+    if verb == "export":  # no job of the workflow
+        return nullcontext(Ending())
     if hasattr(asked, "out"):
         return attempt(verb, asked.out.as_posix())
     if verb == "track":  # puts away what another job made
@@ -327,6 +356,9 @@ def parser() -> argparse.ArgumentParser:
     verb(track, "system", "seed")
     verb(pull, "system", "seed")
     verb(publish)
+    exported = verb(export, "system", "seed", "out")
+    exported.add_argument("--teacher", required=True, type=Path, help="the diffusers folder of the teacher's pipeline")
+    exported.add_argument("--lora", action="store_true", help="the low-rank branches alone, for load_lora_weights")
     verb(table).add_argument("name", help="a file of config/tables, without .yaml")
     verb(figure).add_argument("name", help="a file of config/figures, without .yaml")
     return root

@@ -62,7 +62,7 @@ def build_codec(run: Run, device: torch.device | str) -> "LatentAutoencoder | Pi
     if settings.factor is not None:
         from amd.backbones.shuffle import PixelShuffleCodec
 
-        return PixelShuffleCodec(settings.factor, settings.scaling)
+        return PixelShuffleCodec(settings.factor, settings.scaling, settings.shift)
     from amd.backbones.autoencoder import load_autoencoder  # diffusers takes seconds to import
 
     assert settings.asset is not None, "checked at load"
