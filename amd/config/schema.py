@@ -187,11 +187,14 @@ class Autoencoder(Closed):
     asset: Asset | None = None  # of a kl
     factor: Positive | None = None  # f of a shuffle
     scaling: Rate  # latents are multiplied by it (SD VAE: 0.18215, SDXL's 0.13025)
+    shift: float = 0.0  # of a shuffle: the pixels' mean, taken away first
 
     @model_validator(mode="after")
     def _complete(self) -> "Autoencoder":
         if (self.kind == "kl") != (self.asset is not None) or (self.kind == "shuffle") != (self.factor is not None):
             raise ValueError("a kl has an asset and no factor, a shuffle a factor and no asset")
+        if self.kind == "kl" and self.shift:
+            raise ValueError("a kl has no shift")
         return self
 
 
@@ -271,6 +274,7 @@ class Numbers(Closed):
     normalise: Literal["none", "group", "batch"] | None = None  # of W to mean 1
     normaliser: Literal["cfg", "cond", "none"] | None = None  # what g is divided by
     ratio: Positive | None = None  # fake updates per student update
+    samples: Literal["fresh", "reused", "same"] | None = None  # of a fake update: rolled anew, or the student update's
     lam: Annotated[float, Field(ge=0)] | None = None  # weight of the external force
     critic_lam: Annotated[float, Field(ge=0)] | None = None  # weight of the discriminator's own loss
     pull: Share | None = None  # starting share of the fake's low-rank branch in the real teacher
