@@ -315,6 +315,8 @@ REFUSALS = {
     ),
 }
 
+UNET = {"channels": [64, 128], "layers": 1, "transformers": [0, 2], "heads": [4, 4], "context": 384, "groups": 8}
+
 TEXT = {
     # what is wrong in the text track: (file, key, its value or ... for none, what the message must say)
     "no encoder": (
@@ -387,7 +389,7 @@ TEXT = {
         "domains/emoji.yaml",
         "latents",
         [48, 9],
-        ["scales/tiny.yaml: domains.text", "latents of side 9 cannot be halved 1 times"],
+        ["scales/tiny.yaml: domains.text", "latents of side 9 cannot be halved"],
     ),
     "prompts that nobody counted": (
         "scales/tiny.yaml",
@@ -428,20 +430,20 @@ TEXT = {
     "blocks of a UNet that do not agree": (
         "scales/tiny.yaml",
         "text.network.transformers",
-        [0, 1, 2],
-        ["scales/tiny.yaml: text.network", "channels, transformers and heads name 2 blocks, one each"],
+        [2],
+        ["scales/tiny.yaml: text.network", "channels, transformers and heads name", "blocks, one each"],
     ),
     "heads that do not divide a block's width": (
         "scales/tiny.yaml",
-        "text.network.heads",
-        [4, 5],
-        ["scales/tiny.yaml: text.network", "is not a multiple of heads 5 and of groups"],
+        "text.network",
+        UNET | {"heads": [4, 5]},
+        ["scales/tiny.yaml: text.network", "channels 128 is not a multiple of heads 5 and of groups"],
     ),
     "groups that do not divide a block's width": (
         "scales/tiny.yaml",
-        "text.network.groups",
-        7,
-        ["scales/tiny.yaml: text.network", "and of groups 7"],
+        "text.network",
+        UNET | {"groups": 7},
+        ["scales/tiny.yaml: text.network", "channels 64 is not a multiple of heads 4 and of groups 7"],
     ),
     "nobody to teach the text track": (
         "domains/sdxl.yaml",
@@ -472,6 +474,39 @@ TEXT = {
         "numbers.first",
         1.5,
         ["systems/sdxl-amd-one.yaml: numbers.first", "1.5 will not do", "less than or equal to 1"],
+    ),
+    "samples of a third kind": (
+        "systems/sdxl-amd.yaml",
+        "numbers.samples",
+        "stale",
+        ["systems/sdxl-amd.yaml: numbers.samples", "'stale' is no choice", "known: fresh, reused, same"],
+    ),
+    "a footprint of no rule": (
+        "scales/paper.yaml",
+        "footprints.destill",
+        {"gpus": 8},
+        ["scales/paper.yaml: footprints.destill", "'destill' is no rule", "did you mean 'distill'?"],
+    ),
+    "a footprint of no track": (
+        "scales/paper.yaml",
+        "footprints",
+        {"default": {}, "distill.sdxl": {"gpus": 8}},
+        [
+            "scales/paper.yaml: footprints.distill.sdxl",
+            "nor one of a track (distill.plane, distill.class, distill.text",
+        ],
+    ),
+    "offloading without sharding": (
+        "scales/paper.yaml",
+        "footprints.distill.offload",
+        True,
+        ["scales/paper.yaml: footprints.distill.offload", "true is done by fsdp2; set sharding: fsdp2 beside it"],
+    ),
+    "shards of one track alone": (
+        "scales/tiny.yaml",
+        "text.sample_shards",
+        4,
+        ["scales/tiny.yaml: text.sample_shards", "either both tracks of a scale have their samples drawn in shards"],
     ),
     "a text row in a table of classes": (
         "tables/table4.yaml",

@@ -114,6 +114,16 @@ def test_every_system_is_a_row_with_numbers_it_has(library: Library) -> None:
         assert {key: method.numbers[key] for key in numbers} == numbers
 
 
+def test_a_cheaper_fake_update_is_one_line(library: Library) -> None:
+    """`numbers: {samples: reused}`: the student update's samples and rewards at new times, no rollouts of their own."""
+    system = library.system("sdxl-amd")
+    numbers = system.numbers.model_copy(update={"samples": "reused"}).model_dump(exclude_none=True)
+    assert row("amd", numbers).cadence().samples == "reused"
+    assert row("amd", numbers).cadence().fake_updates == 5
+    assert row("amd").cadence().samples == "fresh"
+    assert row("amd-literal").cadence().samples == "same"
+
+
 def test_amd_runs_with_the_numbers_of_its_row(library: Library) -> None:
     """A system may state a number to show it; stating another one would be another method."""
     for name in ("sit-amd", "sit-amd-literal", "sit-naive", "sit-amd-without-adaptation", "sit-amd-without-sharpening"):

@@ -121,7 +121,7 @@ def test_the_ablations_take_one_thing_away_each() -> None:
 
 # --- what a configuration may say -------------------------------------------------------------------------------------
 
-INTERNAL = {"share", "samples", "floor", "a", "b"}  # choices of a row, or constants of a source: not a user's
+INTERNAL = {"share", "floor", "a", "b"}  # choices of a row, or constants of a source: not a user's
 
 
 def test_a_configuration_knows_every_method() -> None:

@@ -14,7 +14,6 @@ SCALES = ("smoke", "tiny", "paper")
 def closure(library: Library, scale: str, goal: str) -> Counter:
     """Jobs of a goal, counted from the tables and figures without Snakemake: who needs whom, each once."""
     tables, figures = plan.runnable(library, goal)
-    judge = library.domain(scale, "class").judge.name
     score_of, traced, grids, problems = set(), set(), set(), set()
     for table in tables:
         for cell in plan.cells(library, table, scale):
@@ -25,31 +24,34 @@ def closure(library: Library, scale: str, goal: str) -> Counter:
             if parts[2] == "plane":
                 problems.add(parts[3])
             elif parts[4] == "trace":
-                traced.add((parts[2], int(parts[3][4:])))
-            elif parts[4] == "scores":
-                assert parts[6] == f"{judge}.json"
+                traced.add((parts[2], int(parts[3][4:]), parts[5].removesuffix(".json")))
+            elif parts[4] in ("scores", "records"):  # a score job makes both
                 score_of.add((parts[2], int(parts[3][4:]), parts[5]))
     for target in [*plan.goal_targets(library, scale, goal), *_grids(library, figures, scale)]:
         if target.endswith("grid.png"):
             grids.add((target.split("/")[2], int(target.split("/")[3][4:])))
-    sampled = {(system, seed) for system, seed, _ in score_of} | grids
-    todo = [library.run(system, scale, seed) for system, seed in sampled | traced]
-    todo += [other for run in todo for other in (run.judge, run.reward) if other]
+    shown = {(s, seed, plan.grid_benchmark(library, library.system(s).track)) for s, seed in grids}
+    sampled = score_of | shown
+    todo = [library.run(system, scale, seed) for system, seed, _ in sampled | traced]
+    measured = [(library.run(system, scale, seed), benchmark) for system, seed, benchmark in score_of | traced]
+    references = {plan.reference_of(run, benchmark) for run, benchmark in measured}
+    todo += [other for run, _ in measured for other in (run.judge, run.reward, *run.panel) if other]
     trained = {}
     while todo:
         run = todo.pop()
         if (run.name, run.seed) not in trained:
             trained[run.name, run.seed] = run.system.kind
             todo += run.reads
-    kinds, parts = Counter(trained.values()), library.scale(scale).klass.sample_shards
+    kinds = Counter(trained.values())
+    shards = sum(len(plan.shards(library.run(s, scale, seed), benchmark)) for s, seed, benchmark in sampled)
     return +Counter(
         {
-            "pretrain": kinds["teacher"] + kinds["classifier"],
+            "pretrain": kinds["teacher"] + kinds["classifier"] + kinds["scorer"],
             "distill": kinds["student"],
-            "reference": 1,
-            "sample": len(sampled) * (parts == 1),
-            "shard": len(sampled) * parts * (parts > 1),
-            "gather": len(sampled) * (parts > 1),
+            "reference": len(references),
+            "sample": len(sampled) * (shards == 0),
+            "shard": shards,
+            "gather": len(sampled) * (shards > 0),
             "score": len(score_of),
             "trace": len(traced),
             "grid": len(grids),
@@ -90,6 +92,28 @@ def test_the_main_job_at_tiny_counted_by_hand(whole):
 
 
 @pytest.mark.parametrize("scale", SCALES)
+def test_all_has_every_text_student_its_benchmarks_and_who_judges_them(whole, scale):
+    """Counted by hand: Tables 2, 3, 7, 8 and 9 and Figure 9, three seeds (smoke: two)."""
+    library, dry = load(), whole("all", scale)
+    students = {s.name for s in library.systems.values() if (s.kind, s.track) == ("student", "text")}
+    named = {row.system for table in library.tables.values() if table.track == "text" for row in table.rows}
+    shown = named | {
+        s for figure in library.figures.values() if figure.track == "text" for s in figure.systems.values()
+    }
+    assert {run for run in dry.runs("distill") if run.startswith("sdxl-")} == students & shown
+    scorers = {"emoji-align-a", "emoji-align-b", "sprite-detector"}
+    assert dry.runs("pretrain") & (scorers | {"sdxl-teacher"}) == (scorers if scale != "paper" else set()) | {
+        "sdxl-teacher"
+    }
+    scored = {(job["wildcards"]["run"], job["wildcards"]["benchmark"]) for job in dry.of("score")}
+    for benchmark in ("geneval", "coco10k", "hpdv2", "drawbench"):
+        assert {("sdxl-dmd2", benchmark), ("sdxl-amd", benchmark)} <= scored
+    judges = {job["wildcards"]["benchmark"]: job["wildcards"]["judge"] for job in dry.of("reference")}
+    assert judges["geneval"] == library.domain(scale, "text").judge.name
+    assert judges["class"] == library.domain(scale, "class").judge.name
+
+
+@pytest.mark.parametrize("scale", SCALES)
 def test_a_dry_run_loads_no_torch(whole, scale):
     imported = whole("all", scale).imported
     assert "amd.config.plan" in imported  # so the list is what we think it is
@@ -118,6 +142,20 @@ def test_paper_jobs_ask_for_gpus_and_small_ones_do_not(checkout):
     small = checkout.dry("checkpoints/tiny/sit-amd/seed0", scale="tiny").of("distill")[0]
     assert "gres" not in small["resources"]
     assert small["threads"] == 1
+
+
+def test_jobs_of_the_text_track_ask_for_its_own_footprint(checkout):
+    known = load().scales["paper"].footprints
+    student = checkout.dry("-p", "checkpoints/paper/sdxl-dmd2/seed0", scale="paper")
+    asked, (job,) = known["distill.text"], student.of("distill")
+    assert asked != known["distill"]
+    assert job["resources"]["gres"] == f"gpu:{asked.gpu_model}:{asked.gpus}"
+    assert (job["resources"]["mem_mb"], job["resources"]["runtime"]) == (asked.mem_mb, asked.runtime_min)
+    assert f"--budget {asked.runtime_min * 60 - 120} " in student.text
+    assert f"workflow/launch.sh {asked.nodes} {asked.gpus} {asked.cpus} -m amd distill" in student.text
+    dry = checkout.dry("results/paper/reference/seed0/drawbench/published", scale="paper")
+    (job,) = dry.of("reference")  # it has a benchmark and no run
+    assert job["resources"]["mem_mb"] == known["reference.text"].mem_mb != known["reference"].mem_mb
 
 
 def test_training_state_is_keyed_by_the_digest_and_no_output(checkout):
