@@ -9,7 +9,7 @@ STAMP  := .venv/.installed
 # one thread per job: jobs, not threads, fill the cores
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup tiny report test cluster-test check clean
+.PHONY: help setup tiny report test cluster-test envs check clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -37,6 +37,9 @@ test: setup  ## every test, on two workers
 
 cluster-test: setup  ## jobs on a Slurm cluster that is started on this machine (as root, on Debian; else it skips)
 	$(BIN)/python -m pytest tests/cluster
+
+envs: setup  ## environments of scorers by their own packages, which tests compare ours with (12 GB, ten minutes)
+	$(BIN)/snakemake --cores 1 --quiet rules -- $(patsubst workflow/envs/%/requirements.txt,.envs/%/environment.json,$(wildcard workflow/envs/*/requirements.txt))
 
 check: setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

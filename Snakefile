@@ -52,6 +52,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/isolated.smk"
 
 
 # At the end of a run in which something failed: each failed job with the end of its own log.

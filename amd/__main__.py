@@ -232,6 +232,14 @@ def stale(asked: Arguments) -> None:
     print(text(library, _scale(library, asked)))
 
 
+def environment(asked: Arguments) -> None:
+    """Make the environment of a published scorer's own package anew, under .envs/ (minutes, gigabytes)."""
+    from amd.measure.isolated import make
+
+    made = make(asked.name)
+    print(f"{made.name}: {made.python}")
+
+
 def export(asked: Arguments) -> None:
     """Write a finished text student as a folder (or LoRA files) that diffusers loads and samples."""
     from amd.export import export, export_lora, read_pipeline
@@ -356,6 +364,7 @@ def parser() -> argparse.ArgumentParser:
     verb(track, "system", "seed")
     verb(pull, "system", "seed")
     verb(publish)
+    verb(environment).add_argument("name", help="a folder of workflow/envs")
     exported = verb(export, "system", "seed", "out")
     exported.add_argument("--teacher", required=True, type=Path, help="the diffusers folder of the teacher's pipeline")
     exported.add_argument("--lora", action="store_true", help="the low-rank branches alone, for load_lora_weights")

@@ -1,4 +1,5 @@
 # What the rules ask of the configuration: paths and digests from amd.config.plan, resources from a scale's footprints.
+import hashlib
 import inspect
 import os
 import re
@@ -29,6 +30,7 @@ except ConfigError as error:
 
 PULLED, TRAINED = records.origins()
 PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier", "scorer")]
+ENVIRONMENTS = [path.parent.name for path in sorted(Path("workflow/envs").glob("*/requirements.txt"))]
 STUDENTS = [
     name + stage for name, system in LIBRARY.systems.items() if system.kind == "student" for stage in ("", ABLATION)
 ]
@@ -176,6 +178,13 @@ def digest(verb):
         )
 
     return digest_of
+
+
+def recipe(wildcards):
+    """Digest of what an environment of an isolated scorer is made of; the scorer itself refuses one of another recipe."""
+    folder, own = Path("workflow/envs"), ("requirements.txt", "finish.py")
+    files = [folder / "build.txt", *(folder / wildcards.environment / name for name in own)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file())).hexdigest()[:12]
 
 
 def published_bytes(wildcards):
