@@ -50,6 +50,11 @@ class LatentAutoencoder(nn.Module):
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
+def stable_diffusion(scaling: float = 1.0) -> LatentAutoencoder:
+    """The architecture of SD's and SDXL's, freshly initialised; under `torch.device("meta")` without values."""
+    return LatentAutoencoder(AutoencoderKL.from_config(STABLE_DIFFUSION), scaling)
+
+
 def load_autoencoder(file: Path, scaling: float) -> LatentAutoencoder:
     """From diffusion_pytorch_model.safetensors, or a folder that holds it; config.json beside it is used if there.
 

@@ -198,12 +198,10 @@ def _kl(run: Run) -> bool:
 
 @lru_cache
 def _autoencoder(side: int, encodes: bool) -> Cost:
-    from diffusers import AutoencoderKL
-
-    from amd.backbones.autoencoder import STABLE_DIFFUSION, LatentAutoencoder  # SDXL's has the same architecture
+    from amd.backbones.autoencoder import stable_diffusion  # diffusers takes seconds to import
 
     with torch.device("meta"):
-        vae = LatentAutoencoder(AutoencoderKL.from_config(STABLE_DIFFUSION), scaling=1.0)
+        vae = stable_diffusion()
         if encodes:
             pixels = torch.empty(1, 3, 8 * side, 8 * side)
             cost = count(vae, lambda: vae.encode(pixels), fused=True, backward=False)
