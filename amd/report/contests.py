@@ -51,7 +51,10 @@ def contests(sheet: Sheet) -> Drawing:
     )
     trained = [metrics[m] for m in sheet.figure.metrics if m == "hpsv2" and m in metrics]
     warned = [f"{trained[0]} was the training reward of AMD and DMDR."] if trained else []
-    return Drawing({"baseline": baseline, "benchmarks": found}, [said, *warned, *sheet.absent([baseline, *others])])
+    return Drawing(
+        {"baseline": baseline, "benchmarks": found},
+        [said, *warned, *sheet.absent({baseline, *(title for systems in found.values() for title in systems)})],
+    )
 
 
 def _panel(ax: Any, systems: dict[str, dict[str, Any]], metrics: list[str], names: dict[str, str], look: Any) -> None:

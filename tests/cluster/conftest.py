@@ -43,6 +43,7 @@ def built(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Site:
         site.said, site.began = "", 0.0
         return site
     site = Site(tmp_path_factory.mktemp("built"))
+    site.smoke("seeds: [0, 1]", "seeds: [0]")  # every kind of job once: a job is ten seconds of start-up
     site.began = time.time()
     site.said = site.snakemake("all")
     return site
