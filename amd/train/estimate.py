@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from amd.config import plan
 from amd.config.jobs import Job, footprint, jobs
 from amd.config.load import Library, Run
-from amd.config.schema import Footprint
+from amd.config.schema import Figure, Footprint, Table
 from amd.train.cost import size
 from amd.train.work import Arithmetic, work
 
@@ -35,7 +35,7 @@ ASSUMPTIONS = (
     "its messages hide behind computing; rewards, decoder and text encoders are whole on every GPU",
     "activations are all that lives at once in a step of the real modules, in float32 (an upper bound under autocast), "
     "with recomputation where the scale says so, times the rows that a GPU has at a time",
-    "10 % of fragmentation, and 2 GiB of context on a GPU, 0.5 GiB of interpreter on a CPU",
+    "10 % of fragmentation, and 2 GiB of context on a GPU, 0.5 GiB of interpreter on a CPU (0.9 in the text track)",
     "a backward pass is two forward passes, one where only the input or a low-rank branch needs a gradient; "
     "recomputation adds one",
     f"speed in TFLOP/s: {SPEEDS}; the plane {PLANE / 1e12:.2g}. Networks train in the scale's precision, decoders "
@@ -62,8 +62,8 @@ def estimate(library: Library, job: Job) -> Estimate:
     devices = asked.nodes * asked.gpus
     speeds = DEVICES.get(asked.gpu_model if devices else None, H100)
     seconds = sum(flops / (PLANE if job.rule == "plane" else speeds[kind]) for kind, flops in done.flops.items())
-    rest = (2 if devices else 0.5) * GIB
-    memory = 1.1 * sum(done.memory.values()) + rest
+    text = job.run is not None and job.run.system.track == "text"
+    memory = 1.1 * sum(done.memory.values()) + (2.0 if devices else 0.9 if text else 0.5) * GIB
     parts = tuple((part, size) for part, size in done.memory.items() if size)
     return Estimate(devices, memory, sum(done.flops.values()), seconds / 3600, parts)
 
@@ -98,7 +98,7 @@ def text(library: Library, scale: str, table: str | None = None) -> str:
     estimates = {job.output: estimate(library, job) for job in found if job.rule not in LIGHT}
     lines += ["", *_cells(library, scale, tables), "", *_jobs(found, estimates), *_students(library, found, estimates)]
     if table is None:
-        everything: list[plan.Table | plan.Figure] = [*library.tables.values(), *library.figures.values()]
+        everything: list[Table | Figure] = [*library.tables.values(), *library.figures.values()]
         refused = [(entry.name, plan.reason_not_runnable(library, entry)) for entry in everything]
         lines += ["", "Not runnable:", *(f"  {name}: {reason}" for name, reason in refused if reason)]
     lines += ["", "Assumptions:", *(f"  - {line}" for line in ASSUMPTIONS)]
