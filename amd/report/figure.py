@@ -15,7 +15,6 @@ from matplotlib.image import imread
 from amd.config import plan
 from amd.config.load import Library, Run
 from amd.config.schema import Figure
-from amd.report.contests import contests
 from amd.report.curves import coevolution, curves
 from amd.report.sheet import Drawing, Sheet
 from amd.report.statistics import LEVEL, summary
@@ -128,6 +127,13 @@ def gallery(sheet: Sheet) -> Drawing:
     save(figure, sheet.png, sheet.banner)
     said = "One row per class; a place in a grid starts from the same noise in all of them."
     return Drawing({"systems": found}, [said, *sheet.absent(found)])
+
+
+def contests(sheet: Sheet) -> Drawing:
+    """Win rates over the baseline."""
+    from amd.report import contests  # pandas takes a second to import
+
+    return contests.contests(sheet)
 
 
 KINDS: dict[str, Callable[[Sheet], Drawing]] = {

@@ -47,7 +47,7 @@ def test_every_number_of_every_row_can_be_replaced(name: str) -> None:
     words = {"batch": "group", "cfg": "none", "cond": "none", "sample": "group", "fresh": "reused"}
     words |= {"none": "batch", "group": "sample", "same": "fresh"}
     for number, value in METHODS[name].numbers.items():
-        new = words[value] if isinstance(value, str) else value / 2 if isinstance(value, float) else value + 1
+        new = words[value] if isinstance(value, str) else (value / 2 or 0.5) if isinstance(value, float) else value + 1
         changed = row(name, {number: new})
         assert changed.numbers == METHODS[name].numbers | {number: new}
         assert changed.reads("advantage") == METHODS[name].reads("advantage")

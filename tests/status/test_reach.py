@@ -11,7 +11,19 @@ from amd.status.reach import PACKAGE, entries, reach
 
 ROOT = Path(__file__).parents[2]
 VERBS = set(next(action for action in parser()._actions if action.choices).choices)
-TENSORS = {"pretrain", "distill", "plane", "reference", "sample", "gather", "score", "trace", "plan"}
+TENSORS = {
+    "pretrain",
+    "distill",
+    "plane",
+    "reference",
+    "sample",
+    "gather",
+    "score",
+    "trace",
+    "plan",
+    "export",
+    "environment",
+}
 TRIED = sorted((VERBS - TENSORS) | {"distill", "score"})  # a few seconds each
 HEAVY = {"torch", "torchvision", "matplotlib", "scipy.stats", "diffusers", "transformers", "accelerate", "pandas"}
 MAY = {"distill": {"torch", "accelerate"}, "score": {"torch"}, "figure": {"matplotlib"}}  # its work may load more
