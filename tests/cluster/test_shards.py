@@ -13,7 +13,8 @@ SHARDS = 4
 
 
 def test_shards_go_out_as_one_array_and_give_the_samples_of_one_job(students: Site, slurm: Slurm) -> None:
-    students.smoke("  samples: 64\n", f"  samples: 64\n  sample_shards: {SHARDS}\n")
+    for batch in ("sample_batch: 32", "sample_batch: 16"):  # of the class track, of the text track
+        students.smoke(batch, f"{batch}\n  sample_shards: {SHARDS}")
     students.smoke("  default: {", "  shard: {gpus: 1, gpu_model: h100}\n  default: {")
     began = time.time()
     made = [plan.samples(SCALE, run, seed, "class") for run, seed in RUNS]
