@@ -185,5 +185,8 @@ LIGHT = ("grid", "table", "figure")
 
 
 def _names(group: list[Job], most: int = 2) -> str:
-    names = list(dict.fromkeys(job.what for job in group))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    """Of whom, and on which benchmark."""
+    on = list(dict.fromkeys(job.benchmark for job in group if job.benchmark))
+    names = list(dict.fromkeys(job.what for job in group)) if group[0].rule != "reference" else on
+    said = ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return said if names is on or not on else f"{said}: {', '.join(on)}"
