@@ -16,7 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 wildcard_constraints:
-    scale=either(LIBRARY.scales),
+    scale=either(SCALES),
     run=either(PRETRAINED + STUDENTS),
     seed=r"\d+",
     benchmark=either(LIBRARY.benchmarks),

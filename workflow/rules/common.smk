@@ -5,8 +5,10 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 
 from amd.config import jobs, plan, published as records
@@ -28,6 +30,10 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from error
 
+# The scales that this call may be about: the chosen one, and any other whose name stands in a word of the command.
+# Where it is one, what depends on the scale is a number in the rules, not a function that Snakemake asks time and again.
+SCALES = [name for name in LIBRARY.scales if name == SCALE or any(name in word for word in sys.argv[1:])]
+DRY = not {"-n", "--dry-run", "--dryrun"}.isdisjoint(sys.argv)  # then there is no second attempt
 PULLED, TRAINED = records.origins()
 PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier", "scorer")]
 ENVIRONMENTS = [path.parent.name for path in sorted(Path("workflow/envs").glob("*/requirements.txt"))]
@@ -58,12 +64,16 @@ def scale_apart_from(folders):
     it, a changed choice would be a changed rule, hence a reason to train what was pulled, or to pull over what was trained.
     """
     listed = "|".join(re.escape(folder.removeprefix("checkpoints/")) for folder in folders)
-    return f"(?!(?:{listed})$)(?:{either(LIBRARY.scales)})" if listed else either(LIBRARY.scales)
+    return f"(?!(?:{listed})$)(?:{either(SCALES)})" if listed else either(SCALES)
 
 
 def goal(name):
-    """The files of a goal of config/config.yaml at this scale."""
-    return plan.goal_targets(LIBRARY, SCALE, name)
+    """The files of a goal of config/config.yaml at this scale, listed when it is asked for."""
+
+    def listed(wildcards):
+        return plan.goal_targets(LIBRARY, SCALE, name)
+
+    return listed
 
 
 def log_of(verb):
@@ -77,8 +87,8 @@ def run_of(wildcards):
 
 
 def known(function):
-    """The same function with its signature at hand: Snakemake asks for it many times a job, and it is slow to find."""
-    function.__signature__ = inspect.signature(function)
+    """The same function with its parameters at hand: Snakemake asks for them many times a job, and is slow to find them."""
+    overwrite_function_params(function, inspect.signature(function).parameters)
     return function
 
 
@@ -100,10 +110,13 @@ def published(wildcards):
 
 
 def tracked(name):
-    """DVC's records of every checkpoint of a goal."""
-    return [
-        plan.record(SCALE, run.name, run.seed) for run in records.runs(LIBRARY, SCALE, *plan.runnable(LIBRARY, name))
-    ]
+    """DVC's records of every checkpoint of a goal, listed when they are asked for."""
+
+    def listed(wildcards):
+        runs = records.runs(LIBRARY, SCALE, *plan.runnable(LIBRARY, name))
+        return [plan.record(SCALE, run.name, run.seed) for run in runs]
+
+    return listed
 
 
 @known
@@ -119,7 +132,7 @@ def all_scorers(wildcards):
 
 def drawn_by(one_job):
     """The scales whose samples one job draws per student, or those that share them between several."""
-    return [name for name, scale in LIBRARY.scales.items() if (scale.klass.sample_shards == 1) == one_job]
+    return [name for name in SCALES if (LIBRARY.scales[name].klass.sample_shards == 1) == one_job]
 
 
 @known
@@ -164,18 +177,16 @@ def measurements(wildcards):
 def digest(verb):
     """Digest of everything in config/ that a job's result depends on: a change reruns it, a comment does not."""
 
+    @cache
+    def of(scale, run, seed, benchmark, problem, name):
+        return plan.job_digest(
+            LIBRARY, verb, scale, system=run, seed=int(seed), benchmark=benchmark, problem=problem, name=name
+        )
+
     @known
     def digest_of(wildcards):
-        return plan.job_digest(
-            LIBRARY,
-            verb,
-            wildcards.scale,
-            system=wildcards.get("run"),
-            seed=int(wildcards.get("seed", 0)),
-            benchmark=wildcards.get("benchmark"),
-            problem=wildcards.get("problem"),
-            name=wildcards.get("name"),
-        )
+        others = (wildcards.get(key) for key in ("benchmark", "problem", "name"))
+        return of(wildcards.scale, wildcards.get("run"), wildcards.get("seed", 0), *others)
 
     return digest_of
 
@@ -299,14 +310,36 @@ def every_footprint(verb, scales):
     return [footprint_of(verb, scale, track) for scale in scales for track in tracks]
 
 
+def plainly(verb, ask):
+    """A number of a footprint: itself where all jobs of this call have the same one, else a function of the job."""
+    said = {ask(asked) for asked in every_footprint(verb, SCALES)}
+    if len(said) == 1:
+        return said.pop()
+
+    @known
+    def of(wildcards):
+        return ask(asked_for(verb, wildcards))
+
+    return of
+
+
+def growing(verb, ask):
+    """A number of a footprint on the first attempt, and half as much more on each that follows."""
+
+    @known
+    def at(wildcards, attempt):
+        return ask(asked_for(verb, wildcards)) * (attempt + 1) // 2
+
+    return at
+
+
 def cores(verb):
     """Threads of a rule's jobs."""
 
-    @known
-    def threads(wildcards):
-        return asked_for(verb, wildcards).cpus
+    def cpus(asked):
+        return asked.cpus
 
-    return threads
+    return plainly(verb, cpus)
 
 
 def measured_together(verb):
@@ -319,41 +352,34 @@ def measured_together(verb):
 
 
 def footprint(verb):
-    """The resources of a verb, as functions of its job's scale and of the attempt: memory and time grow by half each.
+    """The resources of a verb, by its job's scale and track and the attempt: memory and time grow by half each.
 
     A resource that is None is not asked for. GPUs go by gres, which counts per node; several nodes need an own srun.
     The profile's `set-resources` replaces any of them for a rule.
     """
 
-    def mem_mb(wildcards, attempt):
-        return asked_for(verb, wildcards).mem_mb * (attempt + 1) // 2
+    def mem_mb(asked):
+        return asked.mem_mb
 
-    def runtime(wildcards, attempt):
-        return asked_for(verb, wildcards).runtime_min * (attempt + 1) // 2
+    def runtime(asked):
+        return asked.runtime_min
 
-    def gres(wildcards):
-        asked = asked_for(verb, wildcards)
+    def gres(asked):
         return ":".join(["gpu", *filter(None, [asked.gpu_model]), str(asked.gpus)]) if asked.gpus else None
 
-    def nodes(wildcards):
+    def nodes(asked):
         # A job of one task is on one node anyway; said for GPUs, left out elsewhere so that a group does not add it up.
-        asked = asked_for(verb, wildcards)
         return asked.nodes if asked.gpus or asked.nodes > 1 else None
 
-    def mpi(wildcards):
-        return "srun" if asked_for(verb, wildcards).nodes > 1 else None
+    def mpi(asked):
+        return "srun" if asked.nodes > 1 else None
 
-    def tasks(wildcards):
-        asked = asked_for(verb, wildcards)
+    def tasks(asked):
         return asked.nodes if asked.nodes > 1 else None
 
-    def tasks_per_gpu(wildcards):
-        return 0 if asked_for(verb, wildcards).nodes > 1 else None
+    def tasks_per_gpu(asked):
+        return 0 if asked.nodes > 1 else None
 
-    # What no scale asks for is not declared: Snakemake would call each function several times a job to hear None.
-    every = every_footprint(verb, LIBRARY.scales)
-    declared = [mem_mb, runtime]
-    declared += [gres] if any(each.gpus for each in every) else []
-    declared += [nodes] if any(each.gpus or each.nodes > 1 for each in every) else []
-    declared += [mpi, tasks, tasks_per_gpu] if any(each.nodes > 1 for each in every) else []
-    return {function.__name__: known(function) for function in declared}
+    plain = {ask.__name__: plainly(verb, ask) for ask in (gres, nodes, mpi, tasks, tasks_per_gpu)}
+    grown = {ask.__name__: plainly(verb, ask) if DRY else growing(verb, ask) for ask in (mem_mb, runtime)}
+    return grown | {name: what for name, what in plain.items() if what is not None}
