@@ -237,8 +237,8 @@ def _hint(said: str, folder: Path) -> str:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Atomic: `file`.part, then renamed."""
+    """Atomic, also among processes that write the same file: beside it under a name of one's own, then renamed."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(file.name + ".part")
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, file)

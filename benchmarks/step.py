@@ -2,16 +2,22 @@
 
     OMP_NUM_THREADS=1 python benchmarks/step.py            # a minute or two; --rounds for more
 
-CPU time of one process, variants interleaved round by round, medians, and ratios within a round: wall time and single
-runs say little on a shared machine. First it checks that both steps are the same method: after one float32 iteration
-from the same weights on the same draws, the students and the fakes agree.
+CPU time, variants interleaved round by round, medians, and ratios within a round: wall time and single runs say little
+on a shared machine. First it checks that both steps are the same method: after one float32 iteration from the same
+weights on the same draws, the students and the fakes agree.
+
+The straightforward step has a process of its own, because how malloc treats freed memory is a setting of a process and
+part of what ours does (`amd.train.threads`); a second row runs it beside ours, with that setting, for comparison.
 """
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -175,6 +181,40 @@ def seconds(run: Callable[[], None]) -> float:
     return time.process_time() - start
 
 
+def straightforwardly(setting: Setting, plain: Straightforward, index: int) -> None:
+    """One iteration of the straightforward step on the draws that ours gets."""
+    plain.iterate(setting.noise(index), setting.shape, setting.sizes.group, S, K_SHARP, RATIO)
+
+
+def apart(asked: Connection) -> None:
+    """A process with the system's malloc as it is: receives iterations, answers with the CPU seconds of each."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    setting = Setting("float32")
+    plain = setting.plain()
+    while (index := asked.recv()) is not None:
+        asked.send(seconds(partial(straightforwardly, setting, plain, index)))
+
+
+class Apart:
+    """The straightforward step in a process of its own."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.ask, answer = context.Pipe()
+        self.process = context.Process(target=apart, args=(answer,), daemon=True)
+        self.process.start()
+
+    def seconds(self, index: int) -> float:
+        """CPU seconds of one iteration there; EOFError where that process died."""
+        self.ask.send(index)
+        return self.ask.recv()
+
+    def close(self) -> None:
+        """End it."""
+        self.ask.send(None)
+        self.process.join()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds; medians over them (default 7)")
@@ -185,20 +225,22 @@ def main() -> None:
     settings = {"float32": Setting("float32"), "bfloat16": Setting("bfloat16")}
     plain = settings["float32"].plain()
     reused = row("amd", {"samples": "reused"})
-    variants: dict[str, Callable[[int], None]] = {
-        "straightforward, float32": lambda i: plain.iterate(
-            settings["float32"].noise(i), settings["float32"].shape, settings["float32"].sizes.group, S, K_SHARP, RATIO
-        ),
-        "ours, float32": lambda i: settings["float32"].iterate(row("amd"), i),
-        "ours, bfloat16": lambda i: settings["bfloat16"].iterate(row("amd"), i),
-        "ours, bfloat16, samples reused": lambda i: settings["bfloat16"].iterate(reused, i),
+    first = Apart()
+    here: dict[str, Callable[[int], None]] = {
+        "the same, freed memory kept": partial(straightforwardly, settings["float32"], plain),
+        "ours, float32": partial(settings["float32"].iterate, row("amd")),
+        "ours, bfloat16": partial(settings["bfloat16"].iterate, row("amd")),
+        "ours, bfloat16, samples reused": partial(settings["bfloat16"].iterate, reused),
+    }
+    variants: dict[str, Callable[[int], float]] = {"straightforward, float32": first.seconds} | {
+        name: lambda index, run=run: seconds(partial(run, index)) for name, run in here.items()
     }
     parts = {precision: setting.parts() for precision, setting in settings.items()}
     spent: dict[str, list[float]] = {name: [] for name in variants}
     needed: dict[str, dict[str, list[float]]] = {p: {name: [] for name in parts[p]} for p in parts}
     for index in range(rounds + 1):
         for name, variant in variants.items():
-            took = seconds(partial(variant, index))
+            took = variant(index)
             if index:  # the first round warms up
                 spent[name].append(took)
         for precision, table in parts.items():
@@ -206,6 +248,7 @@ def main() -> None:
                 took = seconds(part)
                 if index:
                     needed[precision][name].append(took)
+    first.close()
     base = spent["straightforward, float32"]
     print(f"\n{'step':<34}{'ms':>8}{'x faster':>10}")
     for name, times in spent.items():
