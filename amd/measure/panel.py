@@ -235,11 +235,15 @@ def _data(run: Run) -> Data:
 
 
 def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member:
+    from amd.measure.geneval import Rules
     from amd.measure.tasks import Tasks
-    from amd.rewards.sprite_detector import digest
+    from amd.rewards.sprite_detector import THRESHOLD, digest
 
     detector, weights = build_detector(run, scorer, device)
-    return Tasks(lambda pixels, texts: detector.detect(pixels), digest(weights), run.sizes.sample_batch, device)
+    # counting's 0.9 is Mask2Former's, which sees an object several times; a heat map has one peak for each
+    rules = Rules(threshold=THRESHOLD, counting_threshold=THRESHOLD)
+    batch = run.sizes.sample_batch
+    return Tasks(lambda pixels, texts: detector.detect(pixels), digest(weights), batch, device, rules)
 
 
 def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member:

@@ -16,7 +16,8 @@ from amd.config.schema import Pretraining, Scorer
 from amd.data.assets import locate
 from amd.data.captioned import Captioned, captioned
 from amd.data.emoji import COLOURED, COLOURS, VOCABULARY
-from amd.data.rows import caption
+from amd.data.rows import MOST, caption
+from amd.data.scenes import Scene
 from amd.distill.noise import Noise
 from amd.distill.types import Condition
 from amd.rewards.text import TextMaterial, TextScorer, text_scorer
@@ -25,6 +26,9 @@ from amd.train.finished import weights
 
 if TYPE_CHECKING:
     from amd.rewards.sprite_detector import SpriteDetector
+
+
+TWINS = 1 << 48  # seeds of twins' scenes, far from those of other scenes
 
 
 class ScorerTraining(Protocol):
@@ -67,24 +71,58 @@ def _detector(run: Run, found: Captioned, own: Tensor, other: Tensor, device: to
 
     if found.scenes is None or not isinstance(found.pixels, Tensor):
         raise ValueError(f"domains/{run.domain.name}.yaml: data: a detector is trained where it is known what is where")
-    return DetectorTraining(found.pixels, found.scenes, own, other, VOCABULARY, COLOURS, seed=run.seed, device=device)
+    return DetectorTraining(
+        found.pixels,
+        found.scenes,
+        own,
+        other,
+        VOCABULARY,
+        COLOURS,
+        seed=run.seed,
+        device=device,
+        precision=run.scale.precision,
+    )
 
 
 def _align(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
+    """Every scene gets a twin: another scene, whose caption differs in one respect. A twin is of its scene's half."""
+    from amd.data.scenes import compose
     from amd.rewards.emoji_align import AlignTraining
-    from amd.rewards.negatives import negatives
+    from amd.rewards.twins import twin
 
-    if found.rows is None or not isinstance(found.pixels, Tensor):
+    if found.rows is None or found.scenes is None or not isinstance(found.pixels, Tensor):
         raise ValueError(
             f"domains/{run.domain.name}.yaml: data: an image-text scorer is trained where wrong captions can be made"
         )
-    architecture, encode = str(run.system.architecture), encoder_of(run, device)
-    asked = negatives(found.rows, caption, VOCABULARY, COLOURED, seed=run.seed)
+    architecture, encoder, side = str(run.system.architecture), encoder_of(run, device), run.domain.pixels[1]
+    kinds, captions, scenes = list[str](), list[tuple[str, str]](), list[tuple[Scene, Scene]]()
+    pixels = torch.empty_like(found.pixels)
+    for place, row in enumerate(found.rows):
+        kind, include = twin(row["include"], VOCABULARY, COLOURED, MOST, place)
+        text = caption(include)
+        picture, scene = compose({"include": include, "prompt": text}, TWINS + place, side)
+        pixels[place] = torch.from_numpy(picture)
+        scenes.append((found.scenes[place], scene))
+        kinds.append(kind)
+        captions.append((row["prompt"], text))
 
     def kept(texts: Sequence[str]) -> Condition:
-        return encode_once(encode, texts, kept_in(run, texts))
+        return encode_once(encoder, texts, kept_in(run, texts))
 
-    return AlignTraining(found.pixels, asked, kept, own, other, architecture, seed=run.seed, device=device)
+    both = torch.stack((found.pixels, pixels), 1)
+    return AlignTraining(
+        both,
+        scenes,
+        captions,
+        kinds,
+        kept,
+        own,
+        other,
+        architecture,
+        seed=run.seed,
+        device=device,
+        precision=run.scale.precision,
+    )
 
 
 def build_text_scorer(run: Run, scorer: Scorer, device: torch.device | str) -> TextScorer:
