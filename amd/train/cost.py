@@ -156,7 +156,7 @@ def told(run: Run) -> Condition:
 
 def _scorer(architecture: str) -> Cost:
     """A scorer of the emoji scenes, small enough to be run. Its captions cost next to nothing."""
-    from amd.data.emoji import COLOURS, VOCABULARY
+    from amd.data.emoji import COLOURS, FAMILIES, VOCABULARY
     from amd.rewards.emoji_align import EmojiAlign
     from amd.rewards.sprite_detector import SIDE, SpriteDetector
 
@@ -164,8 +164,8 @@ def _scorer(architecture: str) -> Cost:
     if architecture == "detector":
         detector = SpriteDetector(VOCABULARY, COLOURS)
         return count(detector, lambda: torch.cat([part.flatten() for part in detector(image)]), fused=False)
-    align = EmojiAlign(architecture)
-    return count(align, lambda: align.images(image), fused=False)
+    align = EmojiAlign(architecture, sum(len(family) for family in FAMILIES.values()))
+    return count(align, lambda: align.images(align.look(image)), fused=False)
 
 
 def perceptron(sizes: PlaneSizes) -> Cost:
