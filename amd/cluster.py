@@ -90,7 +90,11 @@ def _apart(one: dict[str, Any], other: dict[str, Any]) -> Finding:
     together = one["began"] < other["ended"] and other["began"] < one["ended"] and one["node"] == other["node"]
     shared = sorted(set(one["visible"]) & set(other["visible"]))
     if not together:
-        return Finding("bare", "devices apart", "the two jobs did not meet on a node, so nothing is known")
+        where = {one["node"], other["node"]}
+        words = f"the two jobs did not meet within {one['wait']:.0f} s (twice the profile's latency-wait)"
+        if len(where) > 1:
+            words = f"the two jobs were on {' and '.join(sorted(where))}"
+        return Finding("bare", "devices apart", f"{words}, so nothing is known")
     if shared:
         return Finding("bad", "devices apart", f"two jobs at a time had device {','.join(shared)} of {one['node']}")
     return Finding("good", "devices apart", f"two jobs at a time on {one['node']} had different devices")

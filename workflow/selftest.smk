@@ -25,6 +25,17 @@ def asked_by(verb, what):
     return number
 
 
+def twin(wildcards):
+    """What the other of the two jobs about devices writes."""
+    return expand(HOLDS + "/devices-{part}.json", scale=wildcards.scale, part=1 - int(wildcards.part))[0]
+
+
+def patience(wildcards, resources):
+    """Seconds that one of the two waits for the other: the profile's latency-wait until it has started, and once more
+    until what it wrote is seen here; no more than half of its own time."""
+    return min(2 * workflow.execution_settings.latency_wait, 30 * resources.runtime)
+
+
 def elsewhere(wildcards, input, attempt):
     """Another node than the one that wrote; a retry takes any, since there may be no other."""
     if attempt > 1:
@@ -52,10 +63,13 @@ rule sample:
         **small("sample"),
     params:
         asked=asked_by("sample", "gpus"),
+        twin=twin,
+        wait=patience,
     message:
         "The devices of a job like `sample` ({wildcards.part})"
     shell:
-        "python -m amd.train.probe devices --asked {params.asked} --out {output} > {log} 2>&1"
+        "python -m amd.train.probe devices --asked {params.asked} --twin {params.twin} --wait {params.wait}"
+        " --out {output} > {log} 2>&1"
 
 
 rule distill:

@@ -26,6 +26,8 @@ from amd.train.sharding import shard
 PATIENCE_S = 240.0  # until a requeued job is signalled
 VALUES = 2**20  # float32 in the checkpoint: 4 MiB
 WIDTH = 256  # of the layer that is shared out
+HERE = ".here"  # suffix of the file by which a job says that it has come
+GLANCE_S = 0.2  # between two looks for another job's
 
 
 def node() -> str:
@@ -38,12 +40,17 @@ def visible() -> list[str]:
     return [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
 
 
-def devices(asked: int, out: Path) -> None:
-    """Which GPUs this job sees: by its environment, and by torch."""
+def devices(asked: int, out: Path, twin: Path, wait: float) -> None:
+    """Which GPUs this job sees: by its environment, and by torch.
+
+    A job that asked for some stays, up to `wait` seconds, until the one that reports in `twin` has come: two jobs that
+    are not there at the same time would show nothing about whom a device belongs to.
+    """
+    began = time.time()
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     names = [torch.cuda.get_device_properties(i).name for i in range(seen)]
-    began = time.time()
-    time.sleep(2.0)  # so that two of these jobs meet
+    if asked:
+        meet_twin(out, twin, wait)
     write_json(
         out,
         {
@@ -53,10 +60,20 @@ def devices(asked: int, out: Path) -> None:
             "visible": visible(),
             "torch": names,
             "driver": Path("/proc/driver/nvidia/version").is_file(),
+            "wait": wait,
             "began": began,
             "ended": time.time(),
         },
     )
+
+
+def meet_twin(out: Path, twin: Path, wait: float) -> None:
+    """Say that this job is there, and stay until the other has said so or `wait` seconds are over."""
+    out.with_suffix(HERE).touch()
+    end = time.monotonic() + wait
+    while not twin.with_suffix(HERE).exists() and time.monotonic() < end:
+        os.scandir(twin.parent).close()  # a network file system looks anew when a folder is read
+        time.sleep(GLANCE_S)
 
 
 def meet(out: Path, sharding: Literal["none", "fsdp2"] = "none") -> None:
@@ -160,13 +177,15 @@ def main() -> None:
     root = argparse.ArgumentParser(prog="amd.train.probe", description=__doc__)
     root.add_argument("check", choices=("devices", "ranks", "write", "read", "requeue"))
     root.add_argument("--asked", type=int, default=0, help="GPUs that the job asked for")
+    root.add_argument("--twin", type=Path, help="what the other job about devices writes")
+    root.add_argument("--wait", type=float, default=0.0, help="seconds to stay until that job has come")
     root.add_argument("--sharding", choices=("none", "fsdp2"), default="none", help="of a distillation's networks")
     root.add_argument("--folder", type=Path, help="the checkpoint")
     root.add_argument("--state", type=Path, help="what outlives a restart")
     root.add_argument("--out", type=Path, required=True)
     asked = root.parse_args()
     if asked.check == "devices":
-        devices(asked.asked, asked.out)
+        devices(asked.asked, asked.out, asked.twin, asked.wait)
     elif asked.check == "ranks":
         meet(asked.out, asked.sharding)
     elif asked.check == "write":

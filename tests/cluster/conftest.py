@@ -63,6 +63,14 @@ def with_made(built: Site, folder: Path, runs: tuple[str, ...]) -> Site:
 
 
 @pytest.fixture
+def bare(slurm: Slurm, tmp_path: Path) -> Iterator[Site]:
+    """A checkout for one test, in which nothing was made."""
+    mine = Site(tmp_path)
+    yield mine
+    slurm.empty(mine.folder)
+
+
+@pytest.fixture
 def site(built: Site, slurm: Slurm, tmp_path: Path) -> Iterator[Site]:
     """A checkout for one test, with everything that students begin from."""
     mine = with_made(built, tmp_path, STARTS)

@@ -21,7 +21,10 @@ controller_port=27817 node_port=27900 accounting_port=27819 sql_port=27306
 export SLURM_CONF=$lab/etc/slurm.conf
 
 cannot() { echo "no Slurm for tests: $*" >&2; exit 3; }
-running() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+running() {  # by the pid file, whose number may have become another program's after a machine was stopped
+    local name=${1##*/}
+    [ -s "$1" ] && [ "$(cat "/proc/$(cat "$1")/comm" 2>/dev/null)" = "${name%%.*}" ]
+}
 within() {  # within SECONDS COMMAND...: until it succeeds
     local end=$((SECONDS + $1))
     shift
