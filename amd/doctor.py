@@ -161,7 +161,7 @@ def _assets(library: Library, scale: str) -> Iterator[Finding]:
             yield _source(domain.data.source)
         assets = [
             *(domain.data.assets if domain.data else []),
-            *([domain.teacher.asset] if domain.teacher else []),
+            *([domain.teacher.asset, *(domain.teacher.shards or [])] if domain.teacher else []),
             *([domain.autoencoder.asset] if domain.autoencoder and domain.autoencoder.asset else []),
             *(domain.encoder.assets if domain.encoder else []),
             *(asset for prompts in domain.prompts.values() for asset in prompts.assets),

@@ -44,7 +44,7 @@ class Setting:
     def __init__(self, precision: Precision) -> None:
         root = Path(__file__).resolve().parent.parent / "config"
         run = load(root).run("sit-amd", "tiny", 0)
-        self.sizes, self.domain = run.scale.klass, run.domain
+        self.sizes, self.domain = run.klass, run.domain
         channels, side = run.domain.latents
         self.shape = (channels, side, side)
         self.w = run.system.cfg_weight

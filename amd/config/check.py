@@ -63,6 +63,8 @@ def misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str |
     if domain.track != "class":
         return None
     sizes = scale.klass
+    if sizes is None:
+        return "the scale has no sizes of the class track; add class"
     if domain.teacher is None and sizes.teacher is None:
         return "the domain has no published teacher and the scale no class.teacher to train one; add either"
     if domain.teacher is None and domain.data is None:
@@ -105,10 +107,11 @@ def _scale(library: "Library", scale: Scale) -> Iterator[str]:
             yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
         elif (complaint := misfit(scale, library.domains[name], library.systems)) is not None:
             yield f"{here}: {name!r} does not fit: {complaint}"
-    yield from _sizes(library, document, scale.klass, "class")
+    if scale.klass is not None:
+        yield from _sizes(library, document, scale.klass, "class")
     if scale.text is not None:
         yield from _sizes(library, document, scale.text, "text")
-        if (scale.text.sample_shards == 1) != (scale.klass.sample_shards == 1):
+        if scale.klass is not None and (scale.text.sample_shards == 1) != (scale.klass.sample_shards == 1):
             here = document.at("text", "sample_shards")
             yield f"{here}: either both tracks of a scale have their samples drawn in shards, or none"
     if "default" not in scale.footprints:

@@ -46,11 +46,13 @@ def run_digest(
         content |= {"encoder": _encoder(domain.encoder), "images": scale.text.images}
         network: Any = scale.text.network
     else:
+        assert scale.klass is not None, "checked when the domain was asked for"
         sizes = scale.klass
         content |= {"classes": domain.classes}
         network = scale.klass.network
     if system.kind == "classifier":
         content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
+        assert scale.klass is not None
         return digest(content | {"pretraining": scale.klass.classifier})
     if system.kind == "scorer":
         assert scale.text is not None
@@ -111,8 +113,9 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
         prompts = domain.prompts.get(benchmark.name)
         content |= {"prompts": prompts and prompts.model_dump(exclude={"categories"}), "each": benchmark.per_prompt}
     if system.kind == "teacher":
-        steps = scale.text.teacher_steps if system.track == "text" and scale.text else scale.klass.teacher_steps
-        content |= {"steps": steps, "cfg_weight": domain.cfg_weight or system.cfg_weight}
+        sizes = scale.text if system.track == "text" else scale.klass
+        assert sizes is not None
+        content |= {"steps": sizes.teacher_steps, "cfg_weight": domain.cfg_weight or system.cfg_weight}
     return digest(content)
 
 

@@ -42,7 +42,7 @@ def sample_count(run: Run, benchmark: Benchmark) -> int:
     """How many samples a benchmark has at the run's scale; 0: as many as its prompts' source has."""
     if run.system.track == "text":
         return run.text.prompts.get(benchmark.name, 0) * benchmark.per_prompt
-    return run.scale.klass.samples
+    return run.klass.samples
 
 
 def shards(run: Run, benchmark: str) -> list[str]:

@@ -17,6 +17,7 @@ from amd.config.read import ConfigError, Document, extend, read, unknown, valida
 from amd.config.schema import (
     Benchmark,
     Choice,
+    ClassSizes,
     Domain,
     Figure,
     Problem,
@@ -56,7 +57,7 @@ class Run:
     @property
     def sizes(self) -> TrackSizes:
         """The scale's sizes of the run's track."""
-        return self.text if self.system.track == "text" else self.scale.klass
+        return self.text if self.system.track == "text" else self.klass
 
     @property
     def cfg_weight(self) -> float:
@@ -68,6 +69,12 @@ class Run:
         """Rows of a student or fake update over all ranks and micro-batches."""
         sizes = self.sizes
         return sizes.batch if self.system.batch == "full" or sizes.small_batch is None else sizes.small_batch
+
+    @property
+    def klass(self) -> ClassSizes:
+        """The scale's sizes of the class track."""
+        assert self.scale.klass is not None, "checked when the domain was asked for"
+        return self.scale.klass
 
     @property
     def text(self) -> TextSizes:
@@ -155,7 +162,9 @@ class Library:
         assert entry.teacher is not None, "checked at load"
         if stage not in (None, entry.stage, "ablation"):
             raise ConfigError(f"{self.root}/systems/{system}.yaml: its stage is '{entry.stage}'; it has no '{stage}'")
-        stages = sizes.text.iterations if entry.track == "text" and sizes.text else sizes.klass.iterations
+        track = sizes.text if entry.track == "text" else sizes.klass
+        assert track is not None, "checked with the domain"
+        stages = track.iterations
         iterations = stages[stage or entry.stage]
         name = system if iterations == stages[entry.stage] else system + ABLATION
         start_seed = seed if self.system(entry.start).kind == "student" else entry.teacher_seed

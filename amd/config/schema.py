@@ -152,9 +152,10 @@ class Scale(Closed):
     seeds: list[int] = Field(min_length=1)
     precision: Precision
     domains: dict[Track, str]  # track -> domain
-    plane: PlaneSizes
-    klass: ClassSizes = Field(alias="class")
-    text: TextSizes | None = None  # None: the text track does not run at this scale
+    # sizes per track; None: the track does not run at this scale
+    plane: PlaneSizes | None = None
+    klass: ClassSizes | None = Field(default=None, alias="class")
+    text: TextSizes | None = None
     footprints: dict[str, Footprint]  # rule -> footprint; "default" serves the rules not named
 
 
@@ -220,6 +221,7 @@ class PublishedTeacher(Closed):
     """Teacher weights that someone else trained."""
 
     asset: Asset
+    shards: list[Asset] | None = None  # further files of weights that are published in parts (diffusers)
     layout: Literal["sit", "repa", "diffusers"]  # whose key names and time arrow the file has
 
 

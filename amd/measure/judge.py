@@ -111,7 +111,7 @@ class ClassifierJudge:
         channels, _ = run.domain.pixels
         self.sha256 = artifact_sha(folder, "classifier")
         self.network = classifier.load(run.judge.system.architecture, run.domain.classes, channels, weights).to(device)
-        self.device, self.batch, self.domain, self.mirror = device, run.scale.klass.sample_batch, run.domain, run.mirror
+        self.device, self.batch, self.domain, self.mirror = device, run.klass.sample_batch, run.domain, run.mirror
 
     @torch.inference_mode()
     def look(self, images: Tensor) -> Seen:
@@ -156,7 +156,7 @@ class AdmJudge:
         self.statistics = locate(by_kind[".npz"], run.mirror)
         self.sha256 = sha256(weights)
         self.network = Inception(weights, device)
-        self.batch = run.scale.klass.sample_batch
+        self.batch = run.klass.sample_batch
 
     real = None
 

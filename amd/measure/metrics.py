@@ -76,7 +76,7 @@ def measure(metrics: list[str], evidence: Evidence) -> dict[str, float]:
 
 def rewards(run: Run, reward: Reward, images: Tensor, labels: Tensor) -> Tensor:
     """uint8 (n, C, H, W), (n,) -> (n,) of the training reward."""
-    size, where = run.scale.klass.sample_batch, device()
+    size, where = run.klass.sample_batch, device()
     with torch.inference_mode():
         parts = [
             reward(to_float(batch.to(where)), {"label": label.to(where)}).float().cpu()

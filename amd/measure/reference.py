@@ -107,7 +107,7 @@ def floor(
         fresh = ours if scorer is None or scorer.system.half is None else half(labels, 1 - scorer.system.half)
         values["half"]["reward"] = float(given[fresh].double().mean())
 
-    drawn = torch.randint(len(labels), (run.scale.klass.samples,), generator=generator("floor", benchmark.seed))
+    drawn = torch.randint(len(labels), (run.klass.samples,), generator=generator("floor", benchmark.seed))
     values["at_n"] = measure([key for key in metrics if key in DRAWN], _rows(everything, drawn))
     return values
 

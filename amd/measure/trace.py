@@ -44,7 +44,7 @@ def trace(run: Run, benchmark: Benchmark, reference: Path, out: Path) -> None:
     curves: dict[str, list[float]] = {key: [] for key in metrics}
     for iteration, owner, name in points:
         sampler = build_sampler(run, benchmark, weights(owner, name))
-        indices = range(run.scale.klass.trace_samples)
+        indices = range(run.klass.trace_samples)
         images, labels = draw(sampler, indices, f"{run.name} seed {run.seed} after {iteration} updates")
         given = None if reward is None else rewards(run, reward, images, labels)
         evidence = Evidence(judge.look(images), labels, given, whole, benchmark.splits)
@@ -53,7 +53,7 @@ def trace(run: Run, benchmark: Benchmark, reference: Path, out: Path) -> None:
     content = {
         "iterations": [iteration for iteration, _, _ in points],
         "metrics": curves,
-        "n": run.scale.klass.trace_samples,
+        "n": run.klass.trace_samples,
         "weights_sha256": [artifact_sha(Path(plan.folder(owner)), name) for _, owner, name in points],
         **identity(run, benchmark, judge.sha256),
     }

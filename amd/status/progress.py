@@ -56,7 +56,7 @@ def iterations(job: Job) -> int | None:
     elif run.system.kind == "scorer":
         stage = run.text.scorers.get(run.system.architecture)  # type: ignore[arg-type]
     else:
-        stage = run.scale.klass.classifier
+        stage = run.klass.classifier
     return stage.iterations if stage is not None and job.rule == "pretrain" else None
 
 

@@ -74,7 +74,7 @@ class _Key:
 
     def __init__(self, run: Run) -> None:
         self.run, system, domain = run, run.system, run.domain
-        size = run.scale.klass.network if run.system.track == "class" else run.text.network
+        size = run.klass.network if run.system.track == "class" else run.text.network
         recompute = system.track == "text" and run.text.recompute
         told = (domain.encoder and domain.encoder.name, domain.encoder and domain.encoder.length)
         self.content: tuple[object, ...] = (system.kind, system.backbone, system.architecture, recompute)

@@ -16,7 +16,7 @@ def blank(run: Run) -> Backbone:
         module = family(run.text.network, channels, side, seed=run.seed)
         module.recompute = run.text.recompute
         return module
-    return family(run.scale.klass.network, run.domain.classes, channels, side, seed=run.seed)
+    return family(run.klass.network, run.domain.classes, channels, side, seed=run.seed)
 
 
 def network(run: Run, tensors: Mapping[str, Tensor], device: torch.device) -> Backbone:

@@ -122,6 +122,8 @@ class Job:
     def __init__(self, library: Library, problem: Problem, scale: str, state: Path, stop: Stop) -> None:
         self.problem, self.state, self.stop = problem, state, stop
         sizes = library.scale(scale)
+        if sizes.plane is None:
+            raise ConfigError(f"{library.root}/scales/{scale}.yaml: plane: missing; this scale does not run the plane")
         self.sizes: PlaneSizes = sizes.plane
         systems = {title: library.system(name) for title, name in problem.methods.items()}
         self.digest = plane_digest(problem, systems, sizes)

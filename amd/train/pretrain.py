@@ -84,7 +84,9 @@ def convert(run: Run, out: Path) -> None:
     file = locate(published.asset, run.mirror)
     module = blank(run)
     if published.layout == "diffusers":
-        fill(module, {f"network.{name}": tensor.float() for name, tensor in load_file(file).items()}, str(file))
+        files = [file, *(locate(asset, run.mirror) for asset in published.shards or ())]
+        tensors = {name: tensor for part in files for name, tensor in load_file(part).items()}
+        fill(module, {f"network.{name}": tensor.float() for name, tensor in tensors.items()}, str(file))
     elif isinstance(module, SiTBackbone):
         load_published(module, file, published.layout)
     else:
@@ -139,7 +141,7 @@ def _beside(known: Conditions, cond: Condition) -> Iterator[tuple[str, Tensor, T
 
 def classifier_task(run: Run, device: torch.device) -> Task:
     """Cross-entropy on the system's half of the images; judged on the other half."""
-    sizes, domain, system = run.scale.klass.classifier, run.domain, run.system
+    sizes, domain, system = run.klass.classifier, run.domain, run.system
     if sizes is None or domain.data is None or system.architecture is None or system.half is None:
         raise ValueError(
             f"system {system.name} at scale {run.scale.name}, domain {domain.name}: a classifier is trained here where "

@@ -64,7 +64,7 @@ def _pretrain(run: Run) -> Work:
     own = network(run)
     stage = {
         "teacher": run.sizes.teacher,
-        "classifier": run.scale.klass.classifier,
+        "classifier": run.klass.classifier,
         "scorer": run.text.scorers.get(run.system.architecture) if run.system.kind == "scorer" else None,  # type: ignore[arg-type]
     }[run.system.kind]
     assert stage is not None, "no published weights and no sizes to train: refused at load"
@@ -215,8 +215,9 @@ def _judges(library: Library, benchmark: str, run: Run) -> Cost:
 
 def _plane(library: Library, job: Job) -> Work:
     scale = library.scale(job.output.split("/")[1])
-    problem, sizes, own = library.problems[job.name or ""], scale.plane, perceptron(scale.plane)
-    flops = 0.0
+    problem, sizes = library.problems[job.name or ""], scale.plane
+    assert sizes is not None, "a job of the plane is asked for where it runs"
+    own, flops = perceptron(sizes), 0.0
     for name in problem.methods.values():
         system = library.systems[name]
         assert system.method is not None
