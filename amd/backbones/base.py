@@ -32,8 +32,8 @@ class Backbone(nn.Module, ABC):
     width: int  # D of `features`
     depth: int  # `features` takes layers 0 .. depth - 1
     recompute: bool = False  # blocks are run again in the backward pass, for less memory
-    lora_targets: tuple[str, ...] = ("qkv", "proj")
-    """Ends of the names of the linear layers that `amd.backbones.adapters.add_lora` adapts: those of the attention."""
+    lora_targets: tuple[str, ...] = ("attn.qkv", "attn.proj")
+    """Ends of the names of the layers that `amd.backbones.adapters.add_lora` adapts: the attention's, in and out."""
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """`predict_x0`."""

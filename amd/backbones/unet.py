@@ -120,7 +120,12 @@ class UNetBackbone(Backbone):
 
     path: Discrete
     depth = 1  # the bottleneck is the only layer of `features`
-    lora_targets = ("to_q", "to_k", "to_v", "to_out.0")
+    # DMD2's, sd_unified_model.py: all but the embeddings, stem and last layer. A branch on the attention alone cannot
+    # follow a student's colours, which the outer block makes without any attention
+    lora_targets = (
+        *("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2"),
+        *("conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv", "time_emb_proj"),
+    )
 
     def __init__(self, size: UNetSize, channels: int, side: int, *, seed: int = 0) -> None:
         super().__init__()

@@ -48,7 +48,8 @@ def test_a_low_rank_student_is_written_merged_and_apart(made) -> None:
     changed = {name.removesuffix(".weight") for name in before if not torch.equal(before[name], after[name])}
     assert changed == adapted
     for layer in adapted:
-        added = run.system.student_lora.scale * branches[f"{layer}.lora_b"] @ branches[f"{layer}.lora_a"]
+        up, down = (branches[f"{layer}.lora_{half}"].flatten(1) for half in "ba")
+        added = run.system.student_lora.scale * (up @ down).view_as(before[f"{layer}.weight"])
         torch.testing.assert_close(after[f"{layer}.weight"], before[f"{layer}.weight"] + added)
 
 
