@@ -13,9 +13,11 @@ part of what ours does (`amd.train.threads`); a second row runs it beside ours, 
 import argparse
 import multiprocessing
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,6 +35,7 @@ from amd.distill.noise import Noise
 from amd.distill.step import Batch, step
 from amd.distill.types import Cast, Condition, Conditioning
 from amd.rewards.classifier import Classifier, ClassifierReward
+from amd.train.networks import compiled
 from amd.train.threads import threads
 
 S, K_SHARP, RATIO = 0.5, 1.0, 5
@@ -41,7 +44,7 @@ S, K_SHARP, RATIO = 0.5, 1.0, 5
 class Setting:
     """Sizes of scale tiny, networks with random weights, everything that a step talks to."""
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, *, fused: bool = False) -> None:
         root = Path(__file__).resolve().parent.parent / "config"
         run = load(root).run("sit-amd", "tiny", 0)
         self.sizes, self.domain = run.klass, run.domain
@@ -56,6 +59,10 @@ class Setting:
             network.precision = precision
             network.network.pos_embed.requires_grad_(False)
         self.real.requires_grad_(False)
+        if fused:
+            klass = run.klass.model_copy(update={"compiled": True})
+            run = replace(run, scale=run.scale.model_copy(update={"klass": klass}))
+            compiled(run, self.student, self.real, self.fake)
         torch.manual_seed(0)
         self.reward = ClassifierReward(Classifier("conv", run.domain.classes, channels).eval().requires_grad_(False))
         self.cast = Cast(
@@ -232,6 +239,9 @@ def main() -> None:
         "ours, bfloat16": partial(settings["bfloat16"].iterate, row("amd")),
         "ours, bfloat16, samples reused": partial(settings["bfloat16"].iterate, reused),
     }
+    if shutil.which(os.environ.get("CXX", "g++")):  # `compiled: true` in the scale; its first round takes a minute
+        for precision in settings:
+            here[f"ours, {precision}, compiled"] = partial(Setting(precision, fused=True).iterate, row("amd"))
     variants: dict[str, Callable[[int], float]] = {"straightforward, float32": first.seconds} | {
         name: lambda index, run=run: seconds(partial(run, index)) for name, run in here.items()
     }

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from amd.config.methods import REWARDED
-from amd.config.schema import Benchmark, Domain, Encoder, Problem, Scale, Scorer, System, TrackSizes
+from amd.config.schema import Benchmark, ClassSizes, Domain, Encoder, Problem, Scale, Scorer, System, TrackSizes
 
 WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
 STUDENT = {"teacher_seed"}  # keys that only a student means something by
@@ -65,6 +65,8 @@ def run_digest(
         if domain.teacher is not None:
             return digest(content | {"published": domain.teacher})
         return digest(content | {"data": domain.data, "pretraining": sizes.teacher})
+    if isinstance(sizes, ClassSizes) and sizes.compiled:
+        content |= {"compiled": True}  # fused kernels round otherwise
     content |= {
         "system": system.model_dump(exclude=WORDS | {"start", "teacher", "stage", "batch"}, exclude_none=True),
         "start": start,

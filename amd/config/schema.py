@@ -117,6 +117,7 @@ class ClassSizes(TrackSizes):
     network: SiTSize
     classifier: Pretraining | None = None
     samples: Positive  # per student for a benchmark
+    compiled: bool = False  # blocks of a student's training by torch.compile: a minute of start-up, then a faster step
 
 
 class TextSizes(TrackSizes):

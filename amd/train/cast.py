@@ -32,7 +32,7 @@ from amd.train.artifact import artifact_sha
 from amd.train.conditions import Conditions, conditions, grouped, prompts_for
 from amd.train.devices import Ranks, alone
 from amd.train.finished import weights
-from amd.train.networks import network
+from amd.train.networks import compiled, network
 from amd.train.pairs import Pairs, make
 from amd.train.reward import build_decoder, build_encoder, build_reward
 from amd.train.sharding import shard, views
@@ -100,6 +100,7 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
         add_lora(teacher, system.lora.rank, teacher.lora_targets, seed=run.seed)
         real, fake, set_pull = views(teacher, system.lora.scale, ranks)
         _continue_branch(run, fake)
+    compiled(run, student, real, fake)
     modules: dict[str, nn.Module] = {"student": student, "fake": fake}
     logit: Callable[[Tensor, Tensor, Condition], Tensor] | None = None
     if method.reads("logit"):

@@ -1,12 +1,16 @@
 """A run's network: its family at the scale's size, fresh or with given weights, in the scale's precision."""
 
+import os
+import shutil
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from amd.backbones.base import Backbone, backbone, fill
+from amd.backbones.sit import SiTBackbone
 from amd.config.load import Run
+from amd.config.read import ConfigError
 
 
 def blank(run: Run) -> Backbone:
@@ -26,3 +30,23 @@ def network(run: Run, tensors: Mapping[str, Tensor], device: torch.device) -> Ba
     fill(module, {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, f"for run {run.name}")
     module.precision = run.scale.precision
     return module
+
+
+def compiled(run: Run, *networks: object) -> None:
+    """Where the run asks for it, the blocks of each SiT among `networks` by torch.compile, kernels of each shape.
+
+    In place, and after views of a network are made: they do not inherit it. ConfigError where a CPU computes and no C++
+    compiler is found.
+    """
+    if run.system.track != "class" or not run.klass.compiled:
+        return
+    for each in networks:
+        if not isinstance(each, SiTBackbone):
+            continue
+        if each.network.pos_embed.device.type == "cpu" and not shutil.which(os.environ.get("CXX", "g++")):
+            raise ConfigError(
+                f"scales/{run.scale.name}.yaml: class.compiled: a CPU's kernels want a C++ compiler, and "
+                f"{os.environ.get('CXX', 'g++')} is not in PATH; install it, name another by CXX, or set it false"
+            )
+        for block in each.network.blocks:
+            block.compile(dynamic=False)
