@@ -1,7 +1,7 @@
 """The verbs of this repository. Thin: each reads names and paths from the command line and calls one function.
 
-What an experiment is stands in config/, so no verb takes a hyper-parameter. Everything heavy is imported inside a
-verb's function: `python -m amd --help` loads no torch.
+What an experiment is stands in config/, so no verb takes a hyper-parameter; the flags of `new` become a config/ of
+their own. Everything heavy is imported inside a verb's function: `python -m amd --help` loads no torch.
 """
 
 import argparse
@@ -37,6 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 # --- verbs -----------------------------------------------------------------------------------------------------------
+
+
+def new(asked: Arguments) -> None:
+    """Distil your own diffusers folder (Stable Diffusion 1.5 or XL) from a file of prompts, with no YAML to write."""
+    from amd.config.flags import Flags
+    from amd.new import Files, new
+
+    files = Files(asked.teacher, asked.prompts, asked.out, asked.reward_weights, asked.images)
+    new(Flags.of(asked), files, _library(asked), dry=asked.dry_run, budget_s=asked.budget)
 
 
 def pretrain(asked: Arguments) -> None:
@@ -275,7 +284,7 @@ def _recorded(asked: Arguments) -> "AbstractContextManager[Ending]":
     from amd.status.attempt import Ending, attempt
 
     verb = asked.function.__name__
-    if verb == "export":  # no job of the workflow
+    if verb in ("export", "new"):  # no jobs of the workflow
         return nullcontext(Ending())
     if hasattr(asked, "out"):
         return attempt(verb, asked.out.as_posix())
@@ -320,25 +329,32 @@ def _shard(text: str) -> tuple[int, int]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, verb by verb in the order of the work."""
+    from amd.config import flags
+
     root = argparse.ArgumentParser(
         prog="amd",
         description="Adaptive Matching Distillation and its family, from real data to tables and figures.",
-        epilog="Begin with `amd doctor`, then `amd plan`; `amd build main` (or `make tiny`) does the main job. The "
-        "other verbs are single jobs: Snakemake calls them, and any of them can be typed by hand. Run from the "
-        "repository's root.",
+        epilog="To distil a pipeline of your own: `amd new`. For the paper's experiments begin with `amd doctor`, then "
+        "`amd plan`; `amd build main` (or `make tiny`) does the main job. The other verbs are single jobs: Snakemake "
+        "calls them, and any of them can be typed by hand. Run from the repository's root.",
     )
     verbs = root.add_subparsers(title="verbs", metavar="VERB", required=True)
 
-    def verb(function: Callable[[Arguments], int | None], *options: str) -> argparse.ArgumentParser:
+    def bare(function: Callable[[Arguments], int | None]) -> argparse.ArgumentParser:
         text = (function.__doc__ or "").strip()
         entry = verbs.add_parser(function.__name__, help=text[0].lower() + text[1:].rstrip("."), description=text)
         entry.set_defaults(function=function)
+        return entry
+
+    def verb(function: Callable[[Arguments], int | None], *options: str) -> argparse.ArgumentParser:
+        entry = bare(function)
         entry.add_argument("--config", type=Path, default=Path("config"), help="the folder with the YAML files")
         entry.add_argument("--scale", help="smoke, tiny or paper; without it, the scale of config/config.yaml")
         for option in options:
             entry.add_argument(f"--{option}", **OPTIONS[option])  # type: ignore[arg-type]
         return entry
 
+    flags.add(bare(new))
     verb(doctor).add_argument(
         "--cluster",
         action="store_true",

@@ -76,7 +76,12 @@ def read_pipeline(folder: Path) -> Pipeline:
 
 
 def unet_weights(folder: Path) -> dict[str, Tensor]:
-    """The UNet's tensors in diffusers' names, float32: one safetensors, its shards, or the fp16 variant."""
+    """The UNet's tensors in diffusers' names, float32."""
+    return {name: tensor.float() for file in unet_files(folder) for name, tensor in load_file(file).items()}
+
+
+def unet_files(folder: Path) -> list[Path]:
+    """Where the UNet's tensors are: one safetensors, its shards, or the fp16 variant."""
     folder = Path(folder) / "unet"
     index = folder / f"{WEIGHTS}.safetensors.index.json"
     if index.is_file():
@@ -87,7 +92,7 @@ def unet_weights(folder: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"{folder}: no {WEIGHTS}.safetensors, whole, in shards or fp16; .bin files are not read"
         )
-    return {name: tensor.float() for file in files for name, tensor in load_file(file).items()}
+    return files
 
 
 def _unet_size(file: Path) -> tuple[UNetSize, int, int]:

@@ -10,13 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from amd.config.methods import REWARDED
+from amd.config.methods import DATA_READERS, REWARDED, TETHERED
 from amd.config.schema import Benchmark, ClassSizes, Domain, Encoder, Problem, Scale, Scorer, System, TrackSizes
 
 WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
 STUDENT = {"teacher_seed"}  # keys that only a student means something by
-TETHERED = frozenset({"dmd"})  # methods that regress on pairs of the teacher's ODE
-DATA_READERS = frozenset({"dmd2"})  # methods whose critic looks at real images
 
 
 def digest(content: Any) -> str:

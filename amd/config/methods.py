@@ -28,3 +28,12 @@ REWARDED = GROUPED | {"dmdr"}
 
 SHRINKING = frozenset({"magic", "dmdr"})
 """Methods whose real teacher borrows the fake's low-rank branch: the fake must be a LoRA unless their pull is 0."""
+
+TETHERED = frozenset({"dmd"})
+"""Methods that regress on pairs of the teacher's ODE, which are made in the class track alone."""
+
+DATA_READERS = frozenset({"dmd2"})
+"""Methods whose critic looks at real images."""
+
+TEXT_REWARDS = ("hpsv2", "pickscore", "imagereward", "clip-score")
+"""Published scorers of an image and its prompt that anyone can train against; the others are trained here on scenes."""

@@ -1,13 +1,15 @@
-"""Sample grids: a row per class. The same place has the same noise in every system's grid."""
+"""Sample grids: a row per class, or per prompt. The same place has the same noise in every system's grid."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from amd.report.style import write
 
+LETTERS = 14  # height of a caption's letters in pixels
 CELL = 40  # pixels that a small image is enlarged to, about
 GAP = 2
 
@@ -43,3 +45,30 @@ def tile(lines: list[list[np.ndarray]]) -> Image.Image:
             y, x = r * (height + GAP), c * (width + GAP)
             canvas[y : y + height, x : x + width] = image.repeat(factor, 0).repeat(factor, 1)
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def beside(prompts: Sequence[str], columns: Mapping[str, np.ndarray], out: Path) -> None:
+    """One png: the columns' images of each prompt side by side, titles on top, each prompt above its row.
+
+    `columns`: title -> uint8 (prompts, images of each, H, W, 3), all of one shape.
+    """
+    strips = [tile([[image for images in columns.values() for image in images[i]]]) for i in range(len(prompts))]
+    font, line = ImageFont.load_default(LETTERS), 2 * LETTERS
+    width, height = strips[0].size
+    share = (width + GAP) // len(columns)
+    canvas = Image.new("RGB", (width, line + len(prompts) * (line + height)), "white")
+    pen = ImageDraw.Draw(canvas)
+
+    def write_at(x: int, y: int, words: str, room: int) -> None:
+        while len(words) > 1 and pen.textlength(words, font) > room:
+            words = words[:-2] + "…"
+        pen.text((x, y + LETTERS // 2), words, "black", font)
+
+    for i, title in enumerate(columns):
+        write_at(i * share, 0, title, share - GAP)
+    for i, (prompt, strip) in enumerate(zip(prompts, strips, strict=True)):
+        write_at(0, line + i * (line + height), prompt, width)
+        canvas.paste(strip, (0, 2 * line + i * (line + height)))
+    about = PngInfo()
+    about.add_text("Description", "; ".join(prompts))
+    write(Path(out), lambda part: canvas.save(part, format="PNG", pnginfo=about))

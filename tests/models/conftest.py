@@ -5,7 +5,9 @@ models/sit.py (t = 1 noise, v = eps - x). Weights are dicts in the public key na
 """
 
 import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,8 @@ import torch
 from torch import Tensor
 
 from amd.config.schema import SiTSize
+
+sys.path.insert(0, str(Path(__file__).parent))  # makes pipelines.py importable
 
 SIZE = SiTSize(patch=2, width=16, depth=3, heads=2)
 CLASSES, CHANNELS, SIDE = 5, 3, 8

@@ -23,6 +23,7 @@ TENSORS = {
     "plan",
     "export",
     "environment",
+    "new",
 }
 TRIED = sorted((VERBS - TENSORS) | {"distill", "score"})  # a few seconds each
 HEAVY = {"torch", "torchvision", "matplotlib", "scipy.stats", "diffusers", "transformers", "accelerate", "pandas"}
