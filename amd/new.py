@@ -4,6 +4,7 @@ The flags become a configuration (`amd.config.preset`) in a folder of their own 
 the other verbs do: the same run, the same loop, the same export. The folder's paths are those of a checkout.
 """
 
+import gc
 from contextlib import chdir
 from pathlib import Path
 from typing import Literal
@@ -74,6 +75,8 @@ def new(flags: Flags, files: Files, shipped: Library, *, dry: bool = False, budg
         )
         leave()
         if world.main:
+            gc.collect()  # what trained makes room for what samples
+            torch.cuda.empty_cache()
             finish(library, student)
             print(_whereabouts(files.out, student), flush=True)
 

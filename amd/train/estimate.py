@@ -60,7 +60,7 @@ def estimate(library: Library, job: Job) -> Estimate:
     asked = asked_by(library, job)
     done = work(library, job, asked)
     devices = asked.nodes * asked.gpus
-    speeds = DEVICES.get(asked.gpu_model if devices else None, H100)
+    speeds = DEVICES.get(asked.gpu_model or "h100", H100) if devices else CPU
     seconds = sum(flops / (PLANE if job.rule == "plane" else speeds[kind]) for kind, flops in done.flops.items())
     text = job.run is not None and job.run.system.track == "text"
     memory = 1.1 * sum(done.memory.values()) + (2.0 if devices else 0.9 if text else 0.5) * GIB

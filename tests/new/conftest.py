@@ -1,6 +1,5 @@
 """Tiny random pipelines that diffusers saved, rewards in their published layouts, prompts, and the verb itself."""
 
-import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -10,17 +9,14 @@ import pytest
 import torch
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS / "models"), str(TESTS / "scorers")]  # makes pipelines.py and layouts.py importable
+sys.path[:0] = [str(TESTS / name) for name in ("new", "models", "scorers")]  # makes what they share importable
 torch.set_num_threads(1)
 
 from layouts import MED, WORDS, reward_weights  # noqa: E402
 from pipelines import save  # noqa: E402
+from sizes import PROMPTS, TINY  # noqa: E402
 
 from amd.__main__ import main  # noqa: E402
-
-PROMPTS = ["a red apple left of a green book", "two hearts", "the sea", "a book above an owl", "an owl"]
-STOPPED = 75
-TINY = ["--steps", "2", "--iterations", "2", "--batch", "4", "--group", "2", "--samples", "2", "--precision", "float32"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,10 +72,10 @@ def new(prompts) -> Callable[..., int]:
 
     def call(teacher: Path, out: Path, *flags: object, sizes: list[str] = TINY) -> int:
         given = ["--prompts", str(prompts), *sizes, *map(str, flags)]  # argparse: what comes last counts
-        code = STOPPED  # what leaves by itself was stopped, and says with which code
-        with contextlib.suppress(SystemExit):
-            code = main(["new", "--teacher", str(teacher), "--out", str(out), *given])
-        return code
+        try:
+            return main(["new", "--teacher", str(teacher), "--out", str(out), *given])
+        except SystemExit as left:  # what is stopped leaves by itself, and so does argparse
+            return int(left.code or 0)
 
     return call
 

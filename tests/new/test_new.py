@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PROMPTS, STOPPED
 from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
+from sizes import PROMPTS, STOPPED
 
 from amd.__main__ import main
 from amd.config.load import load
@@ -193,7 +193,8 @@ def test_a_reward_that_is_nowhere_is_named_with_where_to_put_it(new, teachers, t
     """clip-score's weights have an address, which is left out here: nothing is fetched by a test."""
     config = tmp_path / "config"
     shutil.copytree(Path(__file__).parents[2] / "config", config)
-    (config / "config.yaml").write_text((config / "config.yaml").read_text().replace("null", str(tmp_path / "mirror")))
+    choice = config / "config.yaml"
+    choice.write_text(choice.read_text().replace("mirror: null", f"mirror: {tmp_path / 'mirror'}"))
     sdxl = config / "domains/sdxl.yaml"
     lines = [line for line in sdxl.read_text().split("\n") if "resolve/main/HPS_v2.1" not in line]
     sdxl.write_text("\n".join(lines))
@@ -202,6 +203,8 @@ def test_a_reward_that_is_nowhere_is_named_with_where_to_put_it(new, teachers, t
     assert "hpsv2/HPS_v2.1_compressed.pt is nowhere" in said
     assert f"Put it at {tmp_path / 'mirror'}/hpsv2/HPS_v2.1_compressed.pt" in said
     assert "--reward-weights" in said
+    assert new(teachers["sd15"], tmp_path / "out", "--reward", "hpsv2", "--config", config, "--dry-run") == 0
+    assert "hpsv2/HPS_v2.1_compressed.pt is not on this machine" in capsys.readouterr().out
 
 
 def test_a_folder_of_something_else_is_left_alone(new, teachers, amd_flags, tmp_path, capsys):
@@ -210,13 +213,16 @@ def test_a_folder_of_something_else_is_left_alone(new, teachers, amd_flags, tmp_
     assert "is there and not of this verb" in capsys.readouterr().err
 
 
-def test_help_teaches(capsys):
+def test_help_teaches(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # no name is broken at its hyphen
     with pytest.raises(SystemExit) as left:
         main(["new", "--help"])
     assert left.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
-    for flag in ("--teacher", "--prompts", "--reward", "--method", "--steps", "--iterations", "--batch", "--micro-batch",
-                 "--group", "--lr", "--cfg", "--lora", "--precision", "--seed", "--out", "--dry-run"):  # fmt: skip
+    flags = (
+        "teacher prompts reward method steps iterations batch micro-batch group lr cfg lora precision seed out dry-run"
+    )
+    for flag in (f"--{name}" for name in flags.split()):
         assert f"{flag} " in said
     for default in ("default: amd", "default: 4)", "default: 4000", "default: 32", "default: bfloat16", "default: 8)"):
         assert default in said
