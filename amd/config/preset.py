@@ -4,6 +4,7 @@ What no flag says comes from the shipped configuration: a method's numbers from 
 from scale paper. The documents that are made here are read again by `amd.config.load`, as any configuration is.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +145,24 @@ def documents(shipped: Library, flags: Flags, material: Material) -> dict[str, D
     }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.2, as `amd.config.read` reads it, calls a number and YAML 1.1 does not: 8e3."""
+
+
+def _word(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "'" if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _word)
+
+
 def text(file: str, content: Document) -> str:
     """A document as YAML."""
     said = (
-        yaml.safe_dump(
+        yaml.dump(
             {key: value},
+            Dumper=_Dumper,
             sort_keys=False,
             default_flow_style=None if isinstance(value, dict | list) else False,  # the innermost on one line
             width=118,
