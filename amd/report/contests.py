@@ -42,7 +42,7 @@ def contests(sheet: Sheet) -> Drawing:
         _panel(ax, systems, sheet.figure.metrics, metrics, colours)
         ax.set_title(sheet.library.benchmarks[benchmark].title)
     axes[0].set_ylabel(f"win rate over {baseline}, %")
-    axes[0].legend(loc="lower left", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(others))
     save(figure, sheet.png, sheet.banner)
     n = max(entry[m]["n"] for systems in found.values() for entry in systems.values() for m in entry if m != "seeds")
     said = (

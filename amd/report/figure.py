@@ -6,16 +6,20 @@ winrate: Figure 9, contests with a baseline prompt by prompt.
 The plane's figures are drawn by amd.report.plane.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib.image import imread
+from PIL import Image
 
 from amd.config import plan
 from amd.config.load import Library, Run
 from amd.config.schema import Figure
 from amd.report.curves import coevolution, curves
+from amd.report.gallery import CAPTIONS, WIDTH
 from amd.report.sheet import Drawing, Sheet
 from amd.report.statistics import LEVEL, summary
 from amd.report.style import look, panels, save, write_json, write_text
@@ -113,6 +117,11 @@ def gallery(sheet: Sheet) -> Drawing:
             found[name] = {"system": run.system.name, "seed": run.seed, "grid": str(grid)}
     if not found:
         raise ValueError(f"figures/{sheet.figure.name}.yaml: no grid exists at scale {sheet.scale} yet; run amd grid")
+    pictures = {name: Image.open(sheet.root / entry["grid"]) for name, entry in found.items()}
+    if all(CAPTIONS in picture.info for picture in pictures.values()):
+        _side_by_side(sheet, pictures)
+        said = "A row per prompt; the same noise in all of it."
+        return Drawing({"systems": found}, [said, *sheet.absent(found)])
     columns = min(4, len(found))
     rows = -(-len(found) // columns)
     figure, axes = panels(rows, columns, 3.0 * columns, 3.2 * rows + 0.3)
@@ -127,6 +136,24 @@ def gallery(sheet: Sheet) -> Drawing:
     save(figure, sheet.png, sheet.banner)
     said = "One row per class; a place in a grid starts from the same noise in all of them."
     return Drawing({"systems": found}, [said, *sheet.absent(found)])
+
+
+def _side_by_side(sheet: Sheet, pictures: Mapping[str, Image.Image]) -> None:
+    """A column per system, each row's prompt once, at the left."""
+    captions = json.loads(next(iter(pictures.values())).info[CAPTIONS])
+    tiles = [picture.crop((0, 0, int(picture.info[WIDTH]), picture.height)) for picture in pictures.values()]
+    tall = 0.62 * len(captions)
+    widths = [3.0, *[0.95] * len(tiles)]
+    figure, axes = panels(1, len(widths), sum(widths), tall + 0.7, widths)
+    for ax in axes:
+        ax.set_axis_off()
+    axes[0].set(xlim=(0, 1), ylim=(len(captions), 0))
+    for row, caption in enumerate(captions):
+        axes[0].text(1.0, row + 0.5, fill(caption[:140], 40), ha="right", va="center", fontsize=8)
+    for ax, name, picture in zip(axes[1:], pictures, tiles, strict=True):
+        ax.imshow(picture, interpolation="nearest" if picture.height < 1000 else "antialiased", aspect="auto")
+        ax.set_title(fill(name, 11), fontsize=8)
+    save(figure, sheet.png, sheet.banner)
 
 
 def contests(sheet: Sheet) -> Drawing:

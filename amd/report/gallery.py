@@ -1,7 +1,9 @@
-"""Sample grids: a row per class, or per prompt. The same place has the same noise in every system's grid."""
+"""Sample grids: a row per class or prompt. The same place has the same noise in every system's grid."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,12 +13,16 @@ from amd.report.style import write
 
 LETTERS = 14  # height of a caption's letters in pixels
 CELL = 40  # pixels that a small image is enlarged to, about
+PROMPTED = 64  # the same where a prompt stands beside it
+MOST = 256  # pixels of a large image with a prompt
 GAP = 2
+CAPTIONS, WIDTH = "captions", "tile width"  # what a grid with prompts says of itself
 
 
-def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None:
+def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10, prompts: Sequence[str] | None = None) -> None:
     """`samples`/samples.npz -> one png: the first `columns` samples of each class, of `rows` classes evenly spaced.
 
+    `prompts`: what the labels count, if they are no classes; each row's is written beside it.
     ValueError names the file where samples or labels are missing.
     """
     file = Path(samples) / "samples.npz"
@@ -28,16 +34,37 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None
         images, labels = content["arr_0"], content["labels"]
     classes = np.unique(labels)
     shown = classes[np.linspace(0, len(classes) - 1, min(rows, len(classes))).round().astype(int)]
-    picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown])
+    cell = CELL if prompts is None else PROMPTED
+    picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown], cell)
     about = PngInfo()
+    if prompts is not None:
+        if max(picture.height // len(shown), 1) > MOST:
+            factor = MOST * len(shown) / picture.height
+            picture = picture.resize((round(picture.width * factor), MOST * len(shown)), Image.Resampling.LANCZOS)
+        captions = [prompts[label] for label in shown]
+        about.add_itxt(CAPTIONS, json.dumps(captions))
+        about.add_text(WIDTH, str(picture.width))
+        picture = captioned(picture.convert("RGB"), captions)
     about.add_text("Description", f"classes {', '.join(str(label) for label in shown)}, one per row; from {file}")
     write(Path(out), lambda part: picture.save(part, format="PNG", pnginfo=about))
 
 
-def tile(lines: list[list[np.ndarray]]) -> Image.Image:
-    """Rows of uint8 images (H, W, C) on white, small ones enlarged by a whole factor without smoothing."""
+def captioned(picture: Image.Image, captions: Sequence[str], width: int = 320, most: int = 140) -> Image.Image:
+    """A picture of len(captions) equal rows -> the same with each row's text at its right, cut after `most` letters."""
+    sheet = Image.new("RGB", (picture.width + width, picture.height), "white")
+    sheet.paste(picture)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(LETTERS)
+    for row, caption in enumerate(captions):
+        lines = fill(caption if len(caption) <= most else f"{caption[:most]} ...", 46)
+        place = (picture.width + 10, (row + 0.5) * picture.height / len(captions))
+        pen.multiline_text(place, lines, fill="#333333", font=font, anchor="lm")
+    return sheet
+
+
+def tile(lines: list[list[np.ndarray]], cell: int = CELL) -> Image.Image:
+    """Rows of uint8 images (H, W, C) on white, small ones enlarged by a whole factor without smoothing, to `cell`."""
     side_h, side_w, channels = lines[0][0].shape
-    factor, columns = max(1, round(CELL / side_h)), max(len(line) for line in lines)
+    factor, columns = max(1, round(cell / side_h)), max(len(line) for line in lines)
     height, width = side_h * factor, side_w * factor
     canvas = np.full((len(lines) * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels), 255, np.uint8)
     for r, line in enumerate(lines):

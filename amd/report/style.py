@@ -63,9 +63,14 @@ def look(titles: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {title: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, title in enumerate(titles)}
 
 
-def panels(rows: int, columns: int, width_in: float, height_in: float) -> "tuple[Figure, list[Axes]]":
-    """A figure with rows x columns axes, in reading order."""
-    figure, axes = pyplot().subplots(rows, columns, figsize=(width_in, height_in), squeeze=False, layout="constrained")
+def panels(
+    rows: int, columns: int, width_in: float, height_in: float, widths: Sequence[float] | None = None
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with rows x columns axes, in reading order; `widths` of the columns, if they differ."""
+    size = (width_in, height_in)
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", width_ratios=widths
+    )
     return figure, list(axes.flat)
 
 

@@ -23,7 +23,12 @@ def notes(content: Content) -> list[str]:
         )
     if any(line.state == "not run" for line in content.lines):
         said.append("A row that is not run has no score at this scale yet.")
-    if content.floor:
+    if content.floor and content.table.track == "text":
+        said.append(
+            "Floor: what real images score under the same judges, which is the most that a perfect generator could. "
+            "Half against half: of a distance, two halves of them from each other."
+        )
+    elif content.floor:
         said.append(
             "Floor: what real images score under the same judge. Half against half: each classifier is asked about the "
             "half that it was not trained on. As many as samples: drawn with replacement, against all of them; "
@@ -65,7 +70,7 @@ def footer(content: Content) -> list[str]:
         f"Samples per seed: {_each(content, 'n')}; benchmark {_each(content, 'benchmark')}, "
         f"version {_each(content, 'version')}.",
         *[f"Protocol: {' '.join(text.split())}" for text in _distinct(content, "protocol")],
-        f"Judge {_each(content, 'judge')} (sha256 {_short(content, 'judge_sha256')}); "
+        f"Judge {_each(content, 'judge')} (sha256 {_judged(content)}); "
         f"reward {_each(content, 'reward')} (sha256 {_short(content, 'reward_sha256')}).",
         f"Code: commit {_short(content, 'git_sha')}, amd {_each(content, 'amd_version')}.",
     ]
@@ -84,6 +89,16 @@ def _distinct(content: Content, key: str) -> list[str]:
 
 def _each(content: Content, key: str) -> str:
     return ", ".join(_distinct(content, key))
+
+
+def _judged(content: Content) -> str:
+    """A panel's members by name, whose scores are shown; a single judge's hash alone."""
+    found: dict[str, None] = {}
+    for score in content.scores:
+        said = score.get("judge_sha256")
+        members = said.items() if isinstance(said, dict) else [("", str(said))]
+        found |= dict.fromkeys(f"{name} {sha[:12]}".strip() for name, sha in members)
+    return ", ".join(found)
 
 
 def _short(content: Content, key: str) -> str:

@@ -145,3 +145,26 @@ def test_class_with_fewer_samples_leaves_white_places() -> None:
     pixels = np.asarray(tile([[black, black], [black]]))
     assert pixels[20, 60] == 0
     assert pixels[62, 60] == 255
+
+
+def test_a_grid_of_prompts_says_them(results, tmp_path: Path) -> None:
+    prompts = [f"{count} red hearts left of a box" for count in range(12)]
+    grid(results.samples("s", count=12, classes=12, channels=3, side=32), tmp_path / "grid.png", prompts=prompts)
+    with Image.open(tmp_path / "grid.png") as picture:
+        shown = json.loads(picture.info["captions"])
+        tiles = np.asarray(picture)[:, : int(picture.info["tile width"])]
+        words = np.asarray(picture)[:, int(picture.info["tile width"]) :]
+    assert len(shown) == 10
+    assert set(shown) <= set(prompts)
+    assert tiles.shape[:2] == (10 * 64 + 9 * 2, 64)
+    assert all((part < 128).any() for part in np.array_split(words, 10))  # something is written in every row
+
+
+def test_gallery_of_prompts_has_a_column_for_each_system(results) -> None:
+    prompts = [f"prompt {index}" for index in range(12)]
+    for system in ("sdxl-teacher", "sdxl-amd"):
+        folder = results.samples(plan.samples("tiny", system, 0, "coco10k"), count=12, classes=12, channels=3, side=32)
+        grid(folder, results.root / plan.grid("tiny", system, 0), prompts=prompts)
+    content, caption, _ = drawn(results, "gallery-text")
+    assert set(content["systems"]) == {"Teacher", "AMD"}
+    assert "A row per prompt" in caption

@@ -18,6 +18,7 @@ TENSORS = {
     "reference",
     "sample",
     "gather",
+    "grid",
     "score",
     "trace",
     "plan",
