@@ -142,8 +142,8 @@ def _side_by_side(sheet: Sheet, pictures: Mapping[str, Image.Image]) -> None:
     """A column per system, each row's prompt once, at the left."""
     captions = json.loads(next(iter(pictures.values())).info[CAPTIONS])
     tiles = [picture.crop((0, 0, int(picture.info[WIDTH]), picture.height)) for picture in pictures.values()]
-    tall = 0.62 * len(captions)
-    widths = [3.0, *[0.95] * len(tiles)]
+    tall = 0.76 * len(captions)
+    widths = [3.0, *[0.8] * len(tiles)]
     figure, axes = panels(1, len(widths), sum(widths), tall + 0.7, widths)
     for ax in axes:
         ax.set_axis_off()
@@ -152,7 +152,7 @@ def _side_by_side(sheet: Sheet, pictures: Mapping[str, Image.Image]) -> None:
         axes[0].text(1.0, row + 0.5, fill(caption[:140], 40), ha="right", va="center", fontsize=8)
     for ax, name, picture in zip(axes[1:], pictures, tiles, strict=True):
         ax.imshow(picture, interpolation="nearest" if picture.height < 1000 else "antialiased", aspect="auto")
-        ax.set_title(fill(name, 11), fontsize=8)
+        ax.set_title(fill(name, 10, break_long_words=False), fontsize=6.5)
     save(figure, sheet.png, sheet.banner)
 
 
