@@ -17,7 +17,7 @@ report: "workflow/report/workflow.rst"
 
 wildcard_constraints:
     scale=either(SCALES),
-    run=either(PRETRAINED + STUDENTS),
+    run=either(PRETRAINED + STUDENTS + RELEASED),
     seed=r"\d+",
     benchmark=either(LIBRARY.benchmarks),
     judge=either(domain.judge.name for domain in LIBRARY.domains.values()),
@@ -48,6 +48,7 @@ rule main:
 include: "workflow/rules/plane.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/distill.smk"
+include: "workflow/rules/released.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"

@@ -73,8 +73,15 @@ def distill(asked: Arguments) -> None:
     )
 
 
+def fetch(asked: Arguments) -> None:
+    """Find the files of a released system, by their sha256; nothing of it is trained."""
+    from amd.measure.released import fetch
+
+    fetch(_run(asked), asked.out)
+
+
 def sample(asked: Arguments) -> None:
-    """Draw the samples of a benchmark from a student (one step) or from the teacher (many)."""
+    """Draw the samples of a benchmark from a student (few steps), a teacher (many), or a released system."""
     from amd.measure.sample import sample
 
     library = _library(asked)
@@ -375,6 +382,7 @@ def parser() -> argparse.ArgumentParser:
     verb(stale)
     verb(pretrain, "system", "seed", "out", "state", "budget")
     verb(distill, "system", "seed", "stage", "out", "state", "budget")
+    verb(fetch, "system", "seed", "out")
     verb(sample, "system", "seed", "benchmark", "shard", "out")
     verb(gather, "shards", "out")
     verb(reference, "seed", "benchmark", "out")

@@ -169,7 +169,10 @@ def _assets(library: Library, scale: str) -> Iterator[Finding]:
             *domain.reward.assets,
             *domain.judge.assets,
         ]
-        for asset in assets:
+        if domain.released:
+            published = [system.release for system in library.systems.values() if system.release is not None]
+            assets += [asset for release in published for asset in (*release.files.values(), release.lora) if asset]
+        for asset in {asset.file: asset for asset in assets}.values():
             yield _asset(asset, library.choice.mirror)
         made = [name for name in (domain.reward.system, domain.judge.system) if name]
         if domain.teacher is None:

@@ -89,6 +89,12 @@ def seeds(library: Library, system: str, scale: str, beside: Iterable[str] = ())
     return tuple(sorted({s.teacher_seed for s in students if s.teacher == system} or {entry.teacher_seed}))
 
 
+def sampled(library: Library, system: str, scale: str) -> bool:
+    """Whether a row of this system is measured at a scale: a released one only where the scale's domain says so."""
+    entry = library.systems[system]
+    return entry.kind != "released" or library.domain(scale, entry.track).released
+
+
 def cells(library: Library, name: str, scale: str) -> list[Cell]:
     """Every measured cell of a table at a scale, row by row. A table that is not runnable has none."""
     entry = library.tables[name]
@@ -99,7 +105,7 @@ def cells(library: Library, name: str, scale: str) -> list[Cell]:
     beside = [row.system for row in entry.rows if row.system is not None]
     found: list[Cell] = []
     for i, row in enumerate(entry.rows):
-        if row.system is None:
+        if row.system is None or not sampled(library, row.system, scale):
             continue
         each = seeds(library, row.system, scale, beside)
         for column in shown:

@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from amd.config.methods import GROUPED, SHRINKING, TAKES
 from amd.config.read import unknown
-from amd.config.schema import Domain, Figure, Problem, Scale, ScorerArchitecture, System, Table, Track, TrackSizes
+from amd.config.schema import (
+    Benchmark,
+    Domain,
+    Figure,
+    Problem,
+    Scale,
+    ScorerArchitecture,
+    System,
+    Table,
+    Track,
+    TrackSizes,
+)
+from amd.config.served import PACKAGES, served
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -16,6 +28,7 @@ NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
     "classifier": ("architecture", "half"),
     "scorer": ("architecture", "half"),
     "plane": ("backbone", "method"),
+    "released": ("release",),
 }
 MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about and sources are for all
     "student": ("numbers", "cfg_weight", "lora", "student_lora", "batch", "ema", "warmup", "teacher_seed"),
@@ -23,11 +36,12 @@ MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about an
     "classifier": (),
     "scorer": (),
     "plane": ("numbers", "cfg_weight", "lora", "ema"),
+    "released": ("cfg_weight",),
 }
 ARCHITECTURES: dict[str, tuple[str, ...]] = {"classifier": ("conv", "resnet"), "scorer": get_args(ScorerArchitecture)}
 MODES = {"ring8": 8, "grid9": 9}
 RULES = (
-    *("pretrain", "distill", "track", "pull", "reference", "shard", "gather", "sample"),
+    *("pretrain", "distill", "fetch", "track", "pull", "reference", "shard", "gather", "sample"),
     *("score", "trace", "grid", "plane", "table", "figure"),
 )
 EVERYTHING = "*"  # in a goal: every runnable table, or figure
@@ -165,6 +179,13 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         judged = benchmark.track == domain.track == "text" and set(benchmark.metrics) & set(domain.metrics)
         if judged and benchmark.name not in domain.prompts:
             yield f"{document.at('prompts')}: {benchmark.name} is missing; metrics of that benchmark are named here"
+        elif judged:
+            yield from _unserved(library, domain, benchmark)
+    asked = {metric for each in library.benchmarks.values() if each.track == domain.track for metric in each.metrics}
+    for metric in domain.metrics:
+        if metric not in asked:
+            kind = f"metric of a benchmark of track {domain.track}"
+            yield f"{document.at('metrics', metric)}: {unknown(metric, kind, asked)}"
     kind = "scorer" if domain.track == "text" else "classifier"
     judges = [] if domain.track == "text" else [(("judge",), domain.judge)]  # a panel judges there
     for keys, scorer in (
@@ -172,6 +193,11 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         *judges,
         *((("panel", key), each) for key, each in domain.panel.items()),
     ):
+        if scorer.scorer == "package" and keys[0] != "panel":
+            here = document.at(*keys, "scorer")
+            yield f"{here}: 'package' has no gradient and is slow to begin; a panel alone may ask for it"
+        elif scorer.scorer == "package" and scorer.name not in PACKAGES:
+            yield f"{document.at(*keys, 'scorer')}: {unknown(scorer.name, 'scorer with a package', PACKAGES)}"
         if scorer.system is not None and scorer.assets:
             yield f"{document.at(*keys)}: give either a system (trained here) or assets (published), and not both"
         if scorer.system is None and not scorer.assets and keys[0] != "panel":
@@ -181,6 +207,15 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
     if domain.judge.system is not None and domain.judge.system == domain.reward.system:
         here = document.at("judge", "system")
         yield f"{here}: {domain.judge.system!r} is the training reward too; a judge must differ"
+
+
+def _unserved(library: "Library", domain: Domain, benchmark: Benchmark) -> Iterator[str]:
+    """Metrics of a benchmark that a domain of the text track names and nobody in its panel gives."""
+    known = served(domain, benchmark.name)
+    for i, metric in enumerate(benchmark.metrics):
+        if metric in domain.metrics and metric not in known:
+            here = library.documents["benchmarks"][benchmark.name].at("metrics", i)
+            yield f"{here}: {unknown(metric, f'metric of the panel of domain {domain.name!r}', known)}"
 
 
 def _system_of(library: "Library", here: str, name: str, kind: str, track: str) -> Iterator[str]:
@@ -207,6 +242,9 @@ def _system(library: "Library", system: System) -> Iterator[str]:
         yield f"{document.at('architecture')}: {unknown(system.architecture, kind, built)}"
     if system.method is not None:
         yield from _method(document, system)
+    if system.release is not None and system.release.embedded_guidance is not None and system.cfg_weight != 1:
+        here = document.at("cfg_weight")
+        yield f"{here}: {system.cfg_weight}, and release.embedded_guidance besides; a recipe guides in one of the ways"
     if system.kind != "student":
         return
     if system.teacher is not None:
@@ -300,8 +338,9 @@ def _table(library: "Library", table: Table) -> Iterator[str]:
                 "scorer",
             ):
                 yield f"{here}: '{row.system}' is a {found.kind} of track {found.track}; this table is of {table.track}"
-            if row.quoted_from is not None:
-                yield f"{document.at('rows', i, 'quoted_from')}: a row is measured (system) or quoted, not both"
+            if row.quoted_from is not None and getattr(library.systems.get(row.system), "kind", "") != "released":
+                here = document.at("rows", i, "quoted_from")
+                yield f"{here}: a row is measured (system) or quoted, not both; a released system's may be both"
         for where in ("printed", "descriptors"):
             for key in getattr(row, where):
                 if key not in keys:
@@ -319,6 +358,8 @@ def _figure(library: "Library", figure: Figure) -> Iterator[str]:
             yield f"{here}: {unknown(name, 'system', library.systems)}"
         elif library.systems[name].track != figure.track:
             yield f"{here}: '{name}' is of track {library.systems[name].track}; this figure is of {figure.track}"
+        elif library.systems[name].kind == "released":
+            yield f"{here}: '{name}' is a released system: at some scales only quoted, so that tables alone show it"
     for i, name in enumerate(figure.problems):
         if name not in library.problems:
             yield f"{document.at('problems', i)}: {unknown(name, 'problem', library.problems)}"
@@ -343,6 +384,11 @@ def _figure(library: "Library", figure: Figure) -> Iterator[str]:
                     kind = f"metric of benchmark '{benchmark.name}'"
                     yield f"{document.at('metrics', i)}: {unknown(metric, kind, benchmark.metrics)}"
     if figure.kind == "winrate":
+        for i, metric in enumerate(figure.metrics):
+            for domain in library.domains.values():
+                if domain.track == figure.track and metric not in domain.panel:
+                    kind = f"member of the panel of domain '{domain.name}'"
+                    yield f"{document.at('metrics', i)}: {unknown(metric, kind, domain.panel)}"
         if figure.baseline not in figure.systems:
             yield f"{document.at('baseline')}: {unknown(figure.baseline, 'title in systems', figure.systems)}"
         for i, name in enumerate(figure.benchmarks):

@@ -11,7 +11,18 @@ from typing import Any
 from pydantic import BaseModel
 
 from amd.config.methods import DATA_READERS, REWARDED, TETHERED
-from amd.config.schema import Benchmark, ClassSizes, Domain, Encoder, Problem, Scale, Scorer, System, TrackSizes
+from amd.config.schema import (
+    Benchmark,
+    ClassSizes,
+    Domain,
+    Encoder,
+    Problem,
+    Release,
+    Scale,
+    Scorer,
+    System,
+    TrackSizes,
+)
 
 WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
 STUDENT = {"teacher_seed"}  # keys that only a student means something by
@@ -52,6 +63,8 @@ def run_digest(
         content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
         assert scale.klass is not None
         return digest(content | {"pretraining": scale.klass.classifier})
+    if system.release is not None:
+        return digest({"released": _release(system.release), "cfg_weight": system.cfg_weight})
     if system.kind == "scorer":
         assert scale.text is not None
         content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
@@ -89,6 +102,14 @@ def run_digest(
     return digest(content)
 
 
+def _release(release: Release) -> dict[str, Any]:
+    """The recipe, and which files: not where they may be fetched, nor under which licence."""
+    told = {"url", "license"}
+    content = release.model_dump(exclude={"files", "lora"}, exclude_none=True)
+    content["files"] = {path: asset.model_dump(exclude=told) for path, asset in release.files.items()}
+    return content | {"lora": release.lora and release.lora.model_dump(exclude=told)}
+
+
 def _encoder(encoder: Encoder | None) -> dict[str, Any]:
     """Which states a prompt becomes; not whether they are kept."""
     return {} if encoder is None else encoder.model_dump(exclude={"kept"})
@@ -102,6 +123,8 @@ def _architecture(system: System) -> Any:
 def scorer_content(scorer: Scorer, run: str) -> dict[str, Any]:
     """A reward or judge: its code, its published files, or the digest of the run that trained it."""
     content = {"name": scorer.name, "assets": scorer.assets, "run": run}
+    if scorer.scorer != "own":
+        content |= {"scorer": scorer.scorer}
     return content if not scorer.settings else content | {"settings": scorer.settings}
 
 
@@ -111,7 +134,8 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
     content |= {"autoencoder": domain.autoencoder, "version": benchmark.version}
     if system.track == "text":
         prompts = domain.prompts.get(benchmark.name)
-        content |= {"prompts": prompts and prompts.model_dump(exclude={"categories"}), "each": benchmark.per_prompt}
+        left_out = {"categories"} if prompts and prompts.eight_bits else {"categories", "eight_bits"}
+        content |= {"prompts": prompts and prompts.model_dump(exclude=left_out), "each": benchmark.per_prompt}
     if system.kind == "teacher":
         sizes = scale.text if system.track == "text" else scale.klass
         assert sizes is not None
@@ -146,7 +170,7 @@ def plane_digest(problem: Problem, systems: dict[str, System], scale: Scale) -> 
     return digest(
         {
             "problem": problem.model_dump(exclude={"name", "title", "about"}),
-            "systems": {title: system.model_dump(exclude=WORDS) for title, system in systems.items()},
+            "systems": {title: system.model_dump(exclude=WORDS | {"release"}) for title, system in systems.items()},
             "sizes": scale.plane,
             "seeds": scale.seeds,
         }

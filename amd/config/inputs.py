@@ -7,6 +7,7 @@ from amd.config.load import Library, Run
 from amd.config.paths import checkpoint, reference, samples, shard
 from amd.config.read import ConfigError, unknown
 from amd.config.schema import Benchmark, Domain, Figure, Table
+from amd.config.served import PACKAGES, served
 
 
 def folder(run: Run) -> str:
@@ -57,6 +58,13 @@ def scorers(run: Run) -> list[str]:
     return list(dict.fromkeys(folder(other) for other in (run.judge, run.reward, *run.panel) if other is not None))
 
 
+def environments(run: Run, benchmark: Benchmark) -> list[str]:
+    """The environments (workflow/envs/) that hold the packages a benchmark's panel asks for."""
+    parts, panel = served(run.domain, benchmark.name), run.domain.panel
+    stems = dict.fromkeys(parts[key].stem for key in benchmark.metrics if key in parts and key in run.domain.metrics)
+    return [PACKAGES[panel[stem].name] for stem in stems if panel[stem].scorer == "package"]
+
+
 def score_inputs(run: Run, benchmark: str) -> list[str]:
     """What scoring reads: the samples, the reference, and the classifiers that were trained here."""
     return [samples(run.scale.name, run.name, run.seed, benchmark), reference_of(run, benchmark), *scorers(run)]
@@ -85,9 +93,9 @@ def job_digest(
 ) -> str:
     """Digest of what a job's result depends on, as a rule's parameter: a change reruns it and all that follows.
 
-    rule, and what it needs: pretrain, distill, grid (system, seed); reference (seed, benchmark); shard, gather, sample,
-    score, trace (system, seed, benchmark); plane (problem); table, figure (name). `system` may be a run's name. The
-    files themselves are the rule's inputs; this covers what is no file.
+    rule, and what it needs: pretrain, distill, fetch, grid (system, seed); reference (seed, benchmark); shard, gather,
+    sample, score, trace (system, seed, benchmark); plane (problem); table, figure (name). `system` may be a run's name.
+    The files themselves are the rule's inputs; this covers what is no file.
     """
     if rule == "plane":
         mixture = library.problems[_given(problem, rule, "problem")]
@@ -99,7 +107,7 @@ def job_digest(
         name = _given(benchmark, rule, "benchmark")
         return reference_digest(judged_run(library, scale, seed, name), library.benchmarks[name])
     run = library.run(_given(system, rule, "system"), scale, seed)
-    if rule in ("pretrain", "distill", "track", "pull"):
+    if rule in ("pretrain", "distill", "fetch", "track", "pull"):
         return run.digest
     if rule == "grid":
         return digests.digest(["grid", run.digest])

@@ -8,9 +8,11 @@ from amd.config import plan
 from amd.config.load import Library, Run
 from amd.config.schema import Footprint, Track
 
+MAKES = {"student": "distill", "released": "fetch"}  # kind of a system -> the rule of its folder; others: pretrain
 ORDER = (
     "pretrain",
     "distill",
+    "fetch",
     "reference",
     "shard",
     "gather",
@@ -52,7 +54,7 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
     def train(run: Run) -> None:
         for other in run.reads:
             train(other)
-        add(Job("distill" if run.system.kind == "student" else "pretrain", plan.folder(run), run.digest, run))
+        add(Job(MAKES.get(run.system.kind, "pretrain"), plan.folder(run), run.digest, run))
 
     def sample(run: Run, benchmark: str) -> None:
         train(run)

@@ -16,11 +16,13 @@ from amd.config.cells import (
     metrics,
     reason_not_runnable,
     runnable,
+    sampled,
     seeds,
     table_inputs,
 )
 from amd.config.check import RULES
 from amd.config.inputs import (
+    environments,
     folder,
     job_digest,
     judge_seed,
@@ -65,6 +67,7 @@ __all__ = [
     "cells",
     "checkpoint",
     "columns",
+    "environments",
     "expand",
     "figure",
     "figure_inputs",
@@ -89,6 +92,7 @@ __all__ = [
     "results",
     "runnable",
     "sample_count",
+    "sampled",
     "samples",
     "score",
     "score_inputs",

@@ -148,12 +148,13 @@ def needed(library: Library, scale: str, tables: Iterable[str], figures: Iterabl
     for job in jobs(library, scale, tables, figures):
         if job.run is None or job.benchmark is None:
             continue
+        own = [] if job.run.system.kind == "released" else [plan.folder(job.run)]  # files of others are fetched
         if job.rule == "trace":
             found += [*plan.traced(job.run), *plan.scorers(job.run)]
         elif job.rule in ("sample", "shard"):
-            found.append(plan.folder(job.run))
+            found += own
         elif job.rule == "score":
-            found += [plan.folder(job.run), *plan.scorers(job.run)]
+            found += [*own, *plan.scorers(job.run)]
     return list(dict.fromkeys(found))
 
 

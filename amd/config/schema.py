@@ -216,6 +216,9 @@ class Prompts(Closed):
     assets: list[Asset] = []
     seed: int = 0  # of sources that compose them
     categories: dict[str, str] = {}  # prefix of a metric -> category of the source (hpdv2: anime -> anime)
+    eight_bits: Literal["truncated"] | None = (
+        None  # how their images are stored; None: rounded, as ADM and diffusers do
+    )
 
 
 class PublishedTeacher(Closed):
@@ -232,7 +235,8 @@ class Scorer(Closed):
     name: str  # a key of REWARDS, TEXT_SCORERS or JUDGES
     system: str | None = None
     assets: list[Asset] = []
-    settings: dict[str, str] = {}  # of a published one, e.g. {version: v2.1}
+    settings: dict[str, bool | int | float | str] = {}  # of a published one, e.g. {version: v2.1}
+    scorer: Literal["own", "package"] = "own"  # of a panel: our implementation, or the authors' package (`make envs`)
     times: Rate = 1.0  # what its mean is multiplied by in a table (the paper prints HPSv2 and ImageReward x 100)
 
 
@@ -255,6 +259,7 @@ class Domain(Closed):
     panel: dict[
         str, Scorer
     ] = {}  # what judges a benchmark's images, by the stem of its metrics: hpsv2, fid, geneval ...
+    released: bool = False  # whether systems of kind released are sampled for its benchmarks; else they are quoted
     cfg_weight: Annotated[float, Field(ge=1)] | None = None  # guidance that this teacher needs; None: the system's
     force: Rate = 1.0  # times the weights of external forces, which were tuned in another space of latents
     reward: Scorer
@@ -297,11 +302,50 @@ class LoRA(Closed):
     scale: Rate  # multiplies the branch (DMDR: 2.0)
 
 
+class Scheduler(Closed):
+    """A scheduler of diffusers, with every setting that a recipe gives it; the rest are the class's defaults."""
+
+    name: Literal[
+        "DDIMScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "EulerDiscreteScheduler",
+        "FlowMatchEulerDiscreteScheduler",
+        "LCMScheduler",
+        "TCDScheduler",
+    ]
+    settings: dict[str, bool | int | float | str] = {}
+
+
+class Release(Closed):
+    """A published model and the recipe that its authors sample it by. Nothing of it is trained here."""
+
+    pipeline: Literal["FluxPipeline", "StableDiffusionXLPipeline"]  # of diffusers
+    files: dict[str, Asset]  # path in the pipeline's folder, as diffusers lays it out -> where the file comes from
+    lora: Asset | None = None  # fused into the network before sampling
+    scheduler: Scheduler
+    steps: Positive
+    timesteps: list[Annotated[int, Field(ge=0)]] | None = None  # where the recipe names them; None: the scheduler's
+    embedded_guidance: Rate | None = None  # what a network that has guidance as an input is told, as diffusers counts
+    resolution: Positive  # pixels of a side
+    precision: Literal["float32", "bfloat16", "float16"]
+    prompt_tokens: Positive | None = None  # of a FLUX's second text encoder
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Release":
+        if "model_index.json" not in self.files:
+            raise ValueError("files has no model_index.json, which a folder of diffusers has")
+        if self.timesteps is not None and len(self.timesteps) != self.steps:
+            raise ValueError(f"{len(self.timesteps)} timesteps, but steps is {self.steps}")
+        if (self.pipeline == "FluxPipeline") != (self.prompt_tokens is not None):
+            raise ValueError("prompt_tokens is a FluxPipeline's, and it needs it")
+        return self
+
+
 class System(Closed):
     """One thing that is trained or sampled; `kind` says which keys it may have."""
 
     name: str = ""
-    kind: Literal["student", "teacher", "classifier", "scorer", "plane"]
+    kind: Literal["student", "teacher", "classifier", "scorer", "plane", "released"]
     track: Track
     title: str
     about: str = ""  # one or two sentences for the report
@@ -320,6 +364,7 @@ class System(Closed):
     teacher_seed: int = 0  # students: whose teacher (a teacher of another seed is one config line)
     architecture: Literal["conv", "resnet"] | ScorerArchitecture | None = None  # classifiers and scorers
     half: Literal[0, 1] | None = None  # classifiers and scorers: which half of the data trains it
+    release: Release | None = None  # released: the files, and how they are sampled
     sources: dict[str, str] = {}  # number -> where it comes from
 
 
@@ -382,7 +427,7 @@ class Row(Closed):
     group: str | None = None
     system: str | None = None
     printed: dict[str, str] = {}  # column -> the paper's own string
-    quoted_from: str | None = None  # rows that are never measured here
+    quoted_from: str | None = None  # rows that are never measured here, or (a released system) not at every scale
     descriptors: dict[str, str] = {}
 
 

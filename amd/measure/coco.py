@@ -1,7 +1,7 @@
 """COCO-30k FID as DMD2 measures it, with clean-fid's resize, network and formula.
 
-Samples, 8 bits truncated, against all of val2014: the middle square of both, PIL LANCZOS to 256, PIL bicubic per
-channel in float32 to 299, the 2048 pool features of NVIDIA's TorchScript copy of the 2015 Inception.
+Samples, 8 bits truncated (the domain's `eight_bits`), against all of val2014: the middle square of both, PIL LANCZOS to
+256, PIL bicubic per channel in float32 to 299, the 2048 pool features of NVIDIA's TorchScript of the 2015 Inception.
 Sources: GaParmar/clean-fid 0.1.35 (mode "clean"); tianweiy/DMD2, main/coco_eval/coco_evaluator.py.
 """
 
@@ -25,18 +25,11 @@ from amd.rewards.resize import crop_lanczos
 INCEPTION = "inception-2015-12-05.pt"
 VAL2014 = 40_504  # images of the reference, all of them
 SIDE = 256  # DMD2's eval_res here; 512 for its 10k set
+PREPROCESSING = f"crop/lanczos-{SIDE}/bicubic-299/float32"  # of `prepare`, both resizes by PIL
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 Look = Callable[[Tensor], Tensor]
 """Images (B, 3, 299, 299) float32 in [0, 255] -> features (B, D)."""
-
-
-def to_uint8(x: Tensor) -> Tensor:
-    """[-1, 1] -> uint8: clamp(127.5 (x + 1), 0, 255), truncated, as DMD2 stores its images.
-
-    ADM's conversion (amd.measure.judge) adds half a level; an FID between the two is not zero.
-    """
-    return ((x.float() + 1) * 127.5).clamp(0, 255).to(torch.uint8)
 
 
 def inception(file: Path, device: torch.device | str = "cpu") -> Look:

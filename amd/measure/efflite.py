@@ -18,6 +18,7 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 WEIGHTS = "efficientnet-lite0-57934424.pth"
 FEATURES = 320
 SIDE = 112  # pixels that images are resized to before they are looked at
+PREPROCESSING = f"bilinear-antialias-{SIDE}-float32"
 STAGES = (
     # repeats, kernel, stride of the first, expansion, channels
     (1, 3, 1, 1, 16),

@@ -35,6 +35,7 @@ WORDS = (
 NAMES = tuple(WORDS.split(","))
 LONG, SHORT = 1333, 800  # an image is resized to fit into them
 DIVISOR, PADDING = 32, 128.0
+PREPROCESSING = f"fit-{LONG}x{SHORT}/bilinear/pad-{DIVISOR}/float32"
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 MOST = 100  # detections per image
 GREY = 0x99  # behind an object whose colour is asked

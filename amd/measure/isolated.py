@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from amd.config.served import PACKAGES
 from amd.rewards import hpsv2, imagereward, resize
 from amd.rewards.published import sha256
 from amd.rewards.text import TextMaterial, check
@@ -30,9 +31,6 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "workflow" / "envs"
 ENVIRONMENTS = ROOT / ".envs"
 FILE = "environment.json"
-
-PACKAGES = {"hpsv2": "hpsv2", "imagereward": "image-reward"}
-"""Text scorer -> the environment that holds its package."""
 
 
 class NotMade(FileNotFoundError):
@@ -108,7 +106,7 @@ def find(name: str, folder: Path | None = None) -> Environment:
 def score(
     environment: Environment,
     files: Mapping[str, Path],
-    settings: Mapping[str, str],
+    settings: Mapping[str, object],
     images: Sequence[Path],
     prompts: Sequence[str],
     device: str = "cpu",
@@ -169,7 +167,7 @@ class PackageScorer(nn.Module):
 
     differentiable = False
 
-    def __init__(self, environment: Environment, files: Mapping[str, Path], settings: Mapping[str, str]) -> None:
+    def __init__(self, environment: Environment, files: Mapping[str, Path], settings: Mapping[str, object]) -> None:
         super().__init__()
         self.environment, self.files, self.settings = environment, dict(files), dict(settings)
         self.revision = sha256(Path(files["weights"]))

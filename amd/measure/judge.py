@@ -87,6 +87,14 @@ def to_uint8(x: Tensor) -> Tensor:
     return (127.5 * x.float() + 128).clamp(0, 255).to(torch.uint8)
 
 
+def truncated(x: Tensor) -> Tensor:
+    """[-1, 1] -> uint8: clamp(127.5 (x + 1), 0, 255), truncated, as DMD2 stores what it evaluates: half a level darker.
+
+    tianweiy/DMD2, main/coco_eval. An FID between these and `to_uint8`'s images is not zero.
+    """
+    return ((x.float() + 1) * 127.5).clamp(0, 255).to(torch.uint8)
+
+
 def to_float(images: Tensor) -> Tensor:
     """uint8 -> float32 in [-1, 1]: the middle of the interval that `to_uint8` maps to the value."""
     return images.float() / 127.5 - 1

@@ -8,22 +8,22 @@ records hold.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from amd.config.load import Run
 from amd.config.schema import Benchmark, Data, Scorer
+from amd.config.served import Part, served
 from amd.data.assets import locate, sha256
 from amd.data.captioned import captioned
 from amd.data.prompts import PromptSet
 from amd.measure.fidelity import Moments, frechet, moments
 from amd.measure.judge import batches, to_float
 from amd.rewards.text import TextScorer
-from amd.train.scorers import build_detector, build_text_scorer
+from amd.train.scorers import build_detector, build_text_scorer, published_material
 
-AVERAGE = "average"  # the category that is all of them
 Columns = dict[str, list[Any]]
 """Name -> a value per image."""
 
@@ -54,18 +54,11 @@ class Asked:
         return [] if found is None else [found[i] for i in self.index.tolist()]
 
 
-class Part(NamedTuple):
-    """A metric's key taken apart."""
-
-    key: str
-    stem: str  # of the member that serves it
-    category: str | None  # of the prompts, as the source calls it; None: all
-
-
 class Member(Protocol):
     """One of the panel."""
 
     sha256: str  # of its weights
+    preprocessing: str  # what happens to an image before its network sees it, and in which precision it is looked at
 
     def look(self, images: Tensor, asked: Asked) -> Columns:
         """uint8 (n, 3, H, W) -> what the records keep of each image."""
@@ -76,33 +69,47 @@ class Member(Protocol):
         ...
 
 
+Scores = Callable[[Tensor, list[str]], list[float]]
+"""All images of a job, uint8 (n, 3, H, W), and what each was asked for -> n scores."""
+
+
 class Mean:
     """A text scorer: a number per image, the mean of which (times what tables multiply by) is the metric."""
 
-    def __init__(self, stem: str, scorer: TextScorer, times: float, batch: int, device: torch.device) -> None:
-        self.stem, self.scorer, self.times, self.batch, self.device = stem, scorer, times, batch, device
-        self.sha256 = scorer.revision
+    def __init__(self, stem: str, scores: Scores, times: float, sha256: str, preprocessing: str) -> None:
+        self.stem, self.scores, self.times = stem, scores, times
+        self.sha256, self.preprocessing = sha256, preprocessing
 
     @torch.inference_mode()
     def look(self, images: Tensor, asked: Asked) -> Columns:
         """{stem: scores}, not multiplied."""
-        texts, found = asked.texts, list[float]()
-        for part in batches(images, self.batch):
-            pixels = to_float(part.to(self.device))
-            found += self.scorer(pixels, texts[len(found) : len(found) + len(part)]).float().tolist()
-        return {self.stem: found}
+        return {self.stem: self.scores(images, asked.texts)}
 
     def number(self, part: Part, columns: Columns, chosen: Sequence[int], asked: Asked) -> float:
         """Mean over the chosen."""
         return self.times * sum(columns[self.stem][i] for i in chosen) / len(chosen)
 
 
+def in_batches(scorer: TextScorer, size: int, device: torch.device) -> Scores:
+    """A text scorer of ours, `size` images at a time."""
+
+    def scores(images: Tensor, texts: list[str]) -> list[float]:
+        found = list[float]()
+        for part in batches(images, size):
+            found += scorer(to_float(part.to(device)), texts[len(found) : len(found) + len(part)]).float().tolist()
+        return found
+
+    return scores
+
+
 class Distance:
     """Features of an image, and the Frechet distance of many to those of real ones. Records keep no features."""
 
-    def __init__(self, features: Callable[[Tensor], Tensor], real: Callable[[], Tensor], sha256: str) -> None:
+    def __init__(
+        self, features: Callable[[Tensor], Tensor], real: Callable[[], Tensor], sha256: str, preprocessing: str
+    ) -> None:
         """`features`: uint8 (n, 3, H, W) -> (n, D); `real`: those of all real images."""
-        self.features, self.real, self.sha256 = features, real, sha256
+        self.features, self.real, self.sha256, self.preprocessing = features, real, sha256, preprocessing
         self.reference: Moments | None = None  # set by who has it
         self.seen: Tensor | None = None  # (n, D) of the last look
 
@@ -135,6 +142,11 @@ class Panel:
         """Stem -> weights."""
         return {stem: member.sha256 for stem, member in self.members.items()}
 
+    @property
+    def preprocessing(self) -> dict[str, str]:
+        """Stem -> what happens to an image first."""
+        return {stem: member.preprocessing for stem, member in self.members.items()}
+
     def look(self, images: Tensor, asked: Asked) -> Columns:
         """Every member's columns."""
         found: Columns = {}
@@ -155,29 +167,9 @@ class Panel:
 
 
 def parts(run: Run, benchmark: Benchmark) -> tuple[Part, ...]:
-    """The benchmark's metrics that the domain names, each with the member that serves it.
-
-    ValueError for a key that belongs to none.
-    """
-    from amd.measure.tasks import KEYS  # which needs this module
-
-    stems, entry = list(run.domain.panel), run.domain.prompts.get(benchmark.name)
-    categories = {AVERAGE: None, **(entry.categories if entry else {})}
-    found = []
-    for key in benchmark.metrics:
-        if key not in run.domain.metrics:
-            continue
-        stem = "geneval" if key in KEYS else next((s for s in stems if key == s or key.endswith(f"_{s}")), None)
-        prefix = None if stem is None or key in (stem, *KEYS) else key.removesuffix(f"_{stem}")
-        if stem not in run.domain.panel or (prefix is not None and prefix not in categories):
-            known = ", ".join([*stems, *(f"{c}_{s}" for c in categories for s in stems)])
-            raise ValueError(
-                f"benchmarks/{benchmark.name}.yaml: metric '{key}' is nobody's in the panel of domain "
-                f"'{run.domain.name}'; it could serve {known}"
-            )
-        assert stem is not None
-        found.append(Part(key, stem, None if prefix is None else categories[prefix]))
-    return tuple(found)
+    """The benchmark's metrics that the domain names, each with the member that serves it: checked at load."""
+    known = served(run.domain, benchmark.name)
+    return tuple(known[key] for key in benchmark.metrics if key in run.domain.metrics)
 
 
 def build_panel(run: Run, benchmark: Benchmark, device: torch.device) -> Panel:
@@ -190,7 +182,14 @@ def _member(run: Run, stem: str, device: torch.device) -> Member:
     scorer = run.domain.panel[stem]
     if scorer.name in OTHERS:
         return OTHERS[scorer.name](run, scorer, device)
-    return Mean(stem, build_text_scorer(run, scorer, device), scorer.times, run.sizes.sample_batch, device)
+    if scorer.scorer == "package":
+        from amd.measure.isolated import package
+
+        theirs = package(scorer.name, published_material(run, scorer))
+        return Mean(stem, theirs.look, scorer.times, theirs.revision, theirs.preprocessing)
+    own = build_text_scorer(run, scorer, device)
+    scores = in_batches(own, run.sizes.sample_batch, device)
+    return Mean(stem, scores, scorer.times, own.revision, own.preprocessing)
 
 
 def _efficientnet(run: Run, scorer: Scorer, device: torch.device) -> Distance:
@@ -206,7 +205,7 @@ def _efficientnet(run: Run, scorer: Scorer, device: torch.device) -> Distance:
         found = captioned(data.source, data.assets, run.mirror, run.domain.pixels, count)
         return features(found.pixels[torch.arange(len(found))])
 
-    return Distance(features, real, efflite.SHA256)
+    return Distance(features, real, efflite.SHA256, efflite.PREPROCESSING)
 
 
 def _clean_fid(run: Run, scorer: Scorer, device: torch.device) -> Distance:
@@ -223,7 +222,7 @@ def _clean_fid(run: Run, scorer: Scorer, device: torch.device) -> Distance:
         files = coco.folder(folder, coco.VAL2014)
         return torch.from_numpy(coco.features(coco.read(files), look, workers=workers))
 
-    return Distance(features, real, sha256(weights))
+    return Distance(features, real, sha256(weights), coco.PREPROCESSING)
 
 
 def _data(run: Run) -> Data:
@@ -237,21 +236,21 @@ def _data(run: Run) -> Data:
 def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member:
     from amd.measure.geneval import Rules
     from amd.measure.tasks import Tasks
-    from amd.rewards.sprite_detector import THRESHOLD, digest
+    from amd.rewards.sprite_detector import PREPROCESSING, THRESHOLD, digest
 
     detector, weights = build_detector(run, scorer, device)
     # counting's 0.9 is Mask2Former's, which sees an object several times; a heat map has one peak for each
     rules = Rules(threshold=THRESHOLD, counting_threshold=THRESHOLD)
     batch = run.sizes.sample_batch
-    return Tasks(lambda pixels, texts: detector.detect(pixels), digest(weights), batch, device, rules)
+    return Tasks(lambda pixels, texts: detector.detect(pixels), digest(weights), PREPROCESSING, batch, device, rules)
 
 
 def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member:
-    from amd.measure.geneval_hf import Mask2Former
+    from amd.measure.geneval_hf import PREPROCESSING, Mask2Former
     from amd.measure.tasks import Tasks
 
     detector = Mask2Former([locate(asset, run.mirror) for asset in scorer.assets], device)
-    return Tasks(detector, detector.revision, run.sizes.sample_batch, device)
+    return Tasks(detector, detector.revision, PREPROCESSING, run.sizes.sample_batch, device)
 
 
 OTHERS: dict[str, Callable[[Run, Scorer, torch.device], Member]] = {

@@ -1,8 +1,10 @@
-"""A run -> samples: one forward pass from noise (or the method's rollout) for a student, the guided ODE for a teacher.
+"""A run -> samples: one forward pass from noise (or the method's rollout) for a student, the guided ODE for a teacher,
+its own recipe (amd.measure.released) for what others published.
 
 Sample i is a function of (benchmark seed, i) and the weights: every system starts from the same noise, and neither
 batch nor shard changes an image (beyond the last bit of a float sum). Everything is computed in float32 whatever the
-training ran in, so that rounding is not among the things that are compared. Stored as ADM and SiT do: arr_0 uint8 NHWC.
+training ran in, so that rounding is not among the things that are compared; a published recipe names its own
+precision. Stored as ADM and SiT do: arr_0 uint8 NHWC.
 """
 
 import json
@@ -11,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from amd.config.schema import Benchmark
 from amd.distill.methods import row
 from amd.distill.noise import generator
 from amd.distill.types import Cast, Conditioning
-from amd.measure.judge import to_uint8
+from amd.measure.judge import to_uint8, truncated
 from amd.train.artifact import (
     artifact_sha,
     created,
@@ -158,14 +160,35 @@ def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor])
     return Sampler(run, benchmark, network, conditions(run, where, texts), build_decoder(run, where), where)
 
 
-def draw(sampler: Sampler, indices: range, title: str) -> tuple[Tensor, Tensor]:
-    """Images (n, C, H, W) uint8 and labels (n,), `sample_batch` at a time, with progress."""
+class Drawn(Protocol):
+    """What `draw` asks: a `Sampler`, or `amd.measure.released.Released`."""
+
+    @property
+    def run(self) -> Run:
+        """Whose images they are."""
+        ...
+
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """(b,) indices -> pixels (b, C, H, W) float32 about [-1, 1], labels (b,), both on the CPU."""
+        ...
+
+
+def stored_by(run: Run, benchmark: Benchmark) -> Callable[[Tensor], Tensor]:
+    """[-1, 1] -> uint8: rounded, or truncated where the benchmark's prompts ask for that in this domain."""
+    prompts = run.domain.prompts.get(benchmark.name)
+    return truncated if prompts is not None and prompts.eight_bits == "truncated" else to_uint8
+
+
+def draw(
+    sampler: Drawn, indices: range, title: str, stored: Callable[[Tensor], Tensor] = to_uint8
+) -> tuple[Tensor, Tensor]:
+    """Images (n, C, H, W) uint8, as `stored` makes them, and labels (n,), `sample_batch` at a time, with progress."""
     size = sampler.run.sizes.sample_batch
     images, wanted = [], []
     with Progress(title, len(indices)) as progress:
         for start in range(0, len(indices), size):
             x, label = sampler(indices[start : start + size])
-            images.append(to_uint8(x))
+            images.append(stored(x))
             wanted.append(label)
             for _ in label:
                 progress.step()
@@ -183,9 +206,8 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
         raise ValueError(f"shard {part}/{parts} is none: they are 0/{parts} to {parts - 1}/{parts}")
     total = plan.sample_count(run, benchmark)
     indices = range(part * total // parts, (part + 1) * total // parts)
-    folder = Path(plan.folder(run))
-    sampler = build_sampler(run, benchmark, weights(run))
-    images, wanted = draw(sampler, indices, f"samples of {run.name} seed {run.seed}")
+    sampler, weights_sha256, precision = _drawn(run, benchmark)
+    images, wanted = draw(sampler, indices, f"samples of {run.name} seed {run.seed}", stored_by(run, benchmark))
     manifest = {
         "benchmark": benchmark.name,
         "version": benchmark.version,
@@ -199,13 +221,24 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
         "scale": run.scale.name,
         "seed": run.seed,
         "run_digest": run.digest,
-        "weights_sha256": artifact_sha(folder, run.system.kind),
-        "precision": "float32",
+        "weights_sha256": weights_sha256,
+        "precision": precision,
         "git_sha": git_sha(),
         "versions": versions(),
         "created": created(),
     }
     write_samples(Path(out), images, wanted, manifest)
+
+
+def _drawn(run: Run, benchmark: Benchmark) -> tuple[Drawn, str, str]:
+    """What draws the samples, the sha256 of its weights, and the precision that it computes in."""
+    if run.system.release is not None:
+        from amd.measure import released  # which needs this module
+
+        sha256 = released.weights_sha(run)
+        return released.build(run, benchmark), sha256, run.system.release.precision
+    sampler = build_sampler(run, benchmark, weights(run))
+    return sampler, artifact_sha(Path(plan.folder(run)), run.system.kind), "float32"
 
 
 def write_samples(out: Path, images: Tensor, labels: Tensor, manifest: Mapping[str, object]) -> None:

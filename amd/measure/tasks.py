@@ -7,21 +7,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from amd.config.served import TASKS, Part
 from amd.measure.geneval import GENEVAL, Rules, aggregate, evaluate
 from amd.measure.judge import batches, to_float
-from amd.measure.panel import Asked, Columns, Part
+from amd.measure.panel import Asked, Columns
 from amd.rewards.detection import Detection
-
-KEYS = {
-    "overall": "overall",
-    "single": "single_object",
-    "two": "two_object",
-    "count": "counting",
-    "colors": "colors",
-    "pos": "position",
-    "attr": "color_attr",
-}
-"""Key of a table's column -> GenEval's name."""
 
 
 class Detector(Protocol):
@@ -36,9 +26,16 @@ class Tasks:
     """A detector and the rules."""
 
     def __init__(
-        self, detector: Detector, sha256: str, batch: int, device: torch.device, rules: Rules = GENEVAL
+        self,
+        detector: Detector,
+        sha256: str,
+        preprocessing: str,
+        batch: int,
+        device: torch.device,
+        rules: Rules = GENEVAL,
     ) -> None:
-        self.detector, self.sha256, self.batch, self.device, self.rules = detector, sha256, batch, device, rules
+        self.detector, self.sha256, self.preprocessing = detector, sha256, preprocessing
+        self.batch, self.device, self.rules = batch, device, rules
 
     @torch.inference_mode()
     def look(self, images: Tensor, asked: Asked) -> Columns:
@@ -61,4 +58,4 @@ class Tasks:
             [columns["correct"][i] for i in chosen],
             [int(asked.index[i]) for i in chosen],
         )
-        return numbers[KEYS[part.key]]
+        return numbers[TASKS[part.key]]

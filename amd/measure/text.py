@@ -4,6 +4,7 @@ The floor of a metric is what real images get: of distances, half of them agains
 images of the benchmark's own prompts, where the data can show what a prompt asks for.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,12 +42,13 @@ def score(run: Run, benchmark: Benchmark, samples: Path, reference: Path, out: P
     if panel.distance is not None:
         panel.distance.reference = real
     columns = panel.look(images, asked)
-    write_records(Path(records), asked, columns)
+    write_records(Path(records), asked, columns, panel.preprocessing)
     content = {
         "metrics": _finite(panel.numbers(columns, asked)),
         "floor": floor,
         "n": len(images),
         **identity(run, benchmark, panel.sha256),
+        "preprocessing": panel.preprocessing,
         "student_sha256": manifest["weights_sha256"],
         "samples_sha256": manifest["sha256"],
     }
@@ -108,8 +110,11 @@ def _shown(run: Run, benchmark: Benchmark, prompts: PromptSet) -> tuple[Tensor, 
     return torch.stack([torch.from_numpy(pixels) for pixels, _ in made]), Asked(prompts, index)
 
 
-def write_records(out: Path, asked: Asked, columns: Columns) -> None:
-    """A row per image: index, prompt, category, and each member's columns. Atomic."""
+def write_records(out: Path, asked: Asked, columns: Columns, preprocessing: Mapping[str, str]) -> None:
+    """A row per image: index, prompt, category, and each member's columns. Atomic.
+
+    The file's metadata say under b"preprocessing" what each member's images went through, as JSON.
+    """
     count = len(asked.index)
     table = pa.table(
         {
@@ -120,6 +125,7 @@ def write_records(out: Path, asked: Asked, columns: Columns) -> None:
             **{name: pa.array(values) for name, values in columns.items()},
         }
     )
+    table = table.replace_schema_metadata({"preprocessing": json.dumps(preprocessing, sort_keys=True)})
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
     pq.write_table(table, part)

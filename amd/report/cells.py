@@ -46,7 +46,7 @@ class Line:
     @property
     def state(self) -> str:
         """What stands in the seeds column."""
-        if self.row.system is None:
+        if not self.wanted:  # a row without a system, or of a released one at a scale that does not sample it
             return "quoted" if self.row.quoted_from else "-"
         if len(self.seeds) == len(self.wanted):
             return str(len(self.seeds))
@@ -90,6 +90,8 @@ def lines(library: Library, name: str, scale: str, root: Path) -> tuple[list[Lin
     found = []
     for i, row in enumerate(table.rows):
         cells = [cell for cell in planned if cell.row == i]
+        if row.system is not None and not cells and not row.printed:
+            continue  # a released system that the paper prints nothing of, at a scale that does not sample it
         base = baseline(table, i)
         values = {
             cell.column: _value(library, table, i, base, columns[cell.column], measured, cell.seeds) for cell in cells

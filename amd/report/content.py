@@ -26,7 +26,7 @@ class Content:
         self.digests = {
             line.row.system: library.run(line.row.system, scale, line.wanted[0]).digest
             for line in found
-            if line.row.system
+            if line.row.system and line.wanted
         }
         self.orders = {c.key: ranks for c in self.columns if (ranks := order(found, c)) is not None}
         self.floor: dict[str, dict[str, float]] = next((s["floor"] for s in self.scores if s.get("floor")), {})

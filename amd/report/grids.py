@@ -25,7 +25,7 @@ def main_grid(content: Content) -> Grid:
         if line.row.group is not None and line.row.group != group:
             grid.rows.append(line.row.group)
         group = line.row.group
-        quoted = f" (quoted: {line.row.quoted_from})" if line.row.quoted_from else ""
+        quoted = f" (quoted: {line.row.quoted_from})" if line.row.quoted_from and not line.wanted else ""
         cells = [line.row.title + quoted, line.state]
         for column in content.columns:
             cells += _cells(content, line, column)

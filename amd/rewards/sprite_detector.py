@@ -20,6 +20,7 @@ from amd.rewards.detection import Detection
 from amd.rewards.text import TextMaterial, check
 
 SIDE, CELL = 32, 2
+PREPROCESSING = f"bilinear-antialias-{SIDE}-float32"
 WIDTH, GROUPS = 48, 6
 THRESHOLD = 0.3  # of a peak that is an object
 SPREAD = 0.9  # of a peak in training, standard deviation in cells
@@ -262,7 +263,7 @@ class SpriteAgreement(nn.Module):
     """`agreement` of pictures with the rows of their prompts, as a text scorer."""
 
     differentiable = False
-    preprocessing = f"bilinear-antialias-{SIDE}-float32"
+    preprocessing = PREPROCESSING
 
     def __init__(self, detector: SpriteDetector, rows: Sequence[Mapping[str, Any]], revision: str) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class TextMaterial:
     settings: Mapping[str, Any] = field(default_factory=dict)  # the scorer's own keys, e.g. hpsv2's version
 
     def setting(self, scorer: str, **known: Any) -> dict[str, Any]:
-        """The settings over the defaults `known`; a configuration's words become the default's type.
+        """The settings over the defaults `known`.
 
         ValueError names a key that the scorer does not have, and a value that is no flag or number where one is due.
         """
@@ -74,15 +74,10 @@ class TextMaterial:
 
 
 def _typed(scorer: str, key: str, value: Any, default: Any) -> Any:
-    """`value` as a flag or a number where the default is one, given as itself or as a word."""
-    if isinstance(default, bool):
-        words = {"true": True, "false": False}
-        if str(value).lower() in words:
-            return words[str(value).lower()]
-        raise ValueError(f"text scorer '{scorer}': settings: {key} is {value!r}; say true or false")
-    if isinstance(default, int):
-        if str(value).isdecimal():
-            return int(value)
+    """`value`, which is a flag or a whole number where the default is one."""
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise ValueError(f"text scorer '{scorer}': settings: {key} is {value!r}; say true or false, without quotes")
+    if type(default) is int and type(value) is not int:
         raise ValueError(f"text scorer '{scorer}': settings: {key} is {value!r}; say a whole number")
     return value
 

@@ -256,6 +256,7 @@ def state_of(job: Job) -> str | None:
 SAYS = {
     "pretrain": "meta.json",
     "distill": "meta.json",
+    "fetch": "meta.json",
     "pull": "meta.json",
     "sample": "manifest.json",
     "gather": "manifest.json",

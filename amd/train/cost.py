@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from amd.backbones.adapters import add_lora
-from amd.backbones.base import Backbone
+from amd.backbones.base import Backbone, backbone
 from amd.config.load import Run
-from amd.config.schema import PlaneSizes, Scorer
+from amd.config.schema import PlaneSizes, Scorer, UNetSize
 from amd.distill.methods import Method
 from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier
@@ -39,6 +39,10 @@ ENCODERS: dict[str, tuple[Cost, int]] = {  # -> per prompt, and tokens
     "sd15": (Cost(123_060_480, 13.3e9, 0.0, 4 * MIB), 77),
     "sdxl": (Cost(817_720_320, 111.2e9, 0.0, 6 * MIB), 77),
 }
+FLUX = Cost(11_901_408_320, 74.4e12, 0.0, 824 * MIB)  # FLUX.1-dev at 1024 x 1024, 512 tokens
+FLUX_TEXTS = Cost(
+    4_885_000_000, 4.9e12, 0.0, 120 * MIB
+)  # T5 v1.1 XXL's encoder of 512 tokens, and CLIP ViT-L/14's text
 
 
 # --- the network that a run trains or samples ------------------------------------------------------------------------
@@ -47,6 +51,16 @@ ENCODERS: dict[str, tuple[Cost, int]] = {  # -> per prompt, and tokens
 def network(run: Run, fused: bool = False) -> Cost:
     """A run's own network at its scale: a forward pass is that of its own loss."""
     return _network(_Key(run), fused)
+
+
+def released(run: Run) -> Cost:
+    """A published network that is only sampled, at its recipe's resolution."""
+    release = run.system.release
+    assert release is not None
+    if release.pipeline == "FluxPipeline":
+        return FLUX
+    size = run.text.network.model_dump_json()  # of the domain's teacher, as whose student or base it is in the tables
+    return _published_unet(size, release.resolution // 8, tokens(run))
 
 
 def size(run: Run) -> int:
@@ -100,6 +114,18 @@ def _network(key: _Key, fused: bool) -> Cost:
             return count(judge, lambda: judge(image), fused=fused)
         backbone, x, t = blank(run), torch.empty(1, channels, side, side), torch.empty(1)
         return count(backbone, lambda: backbone.native_loss(x, x, t, told(run)), fused=fused)
+
+
+@lru_cache
+def _published_unet(size: str, side: int, length: int) -> Cost:
+    sizes = UNetSize.model_validate_json(size)
+    with torch.device("meta"):
+        unet = backbone("unet")(sizes, 4, side)
+        x, t = torch.empty(1, 4, side, side), torch.empty(1)
+        cond = {"tokens": torch.empty(1, length, sizes.context)}
+        if sizes.pooled:
+            cond |= {"pooled": torch.empty(1, sizes.pooled), "time_ids": torch.empty(1, 6)}
+        return count(unet, lambda: unet.predict_x0(x, t, cond), fused=True, backward=False)
 
 
 @lru_cache

@@ -181,7 +181,7 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
     ]
 
 
-LIGHT = ("grid", "table", "figure")
+LIGHT = ("fetch", "grid", "table", "figure")
 
 
 def _names(group: list[Job], most: int = 2) -> str:

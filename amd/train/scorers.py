@@ -125,6 +125,11 @@ def _align(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
     )
 
 
+def published_material(run: Run, scorer: Scorer) -> TextMaterial:
+    """Files and settings of a scorer that others published. FileNotFoundError names a file that is nowhere."""
+    return TextMaterial(files=[locate(asset, run.mirror) for asset in scorer.assets], settings=scorer.settings)
+
+
 def build_text_scorer(run: Run, scorer: Scorer, device: torch.device | str) -> TextScorer:
     """A member of the run's panel, or its reward, in eval mode on `device`.
 

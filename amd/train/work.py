@@ -12,8 +12,10 @@ from amd.config import plan
 from amd.config.jobs import Job
 from amd.config.load import Library, Run
 from amd.config.schema import Footprint
+from amd.config.served import served
 from amd.distill.methods import row
 from amd.train.cost import (
+    FLUX_TEXTS,
     NOTHING,
     Cost,
     branch,
@@ -23,6 +25,7 @@ from amd.train.cost import (
     network,
     passes,
     perceptron,
+    released,
     scorer,
     size,
     texts,
@@ -162,6 +165,8 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
     samples = plan.sample_count(run, library.benchmarks[job.benchmark])
     if job.rule == "gather":
         return Work({}, {"samples": 3.0 * samples * _pixels(run)})  # bytes: parts, and whole
+    if run.system.release is not None:
+        return _measure_released(library, job, run, fused)
     own, pixels, judges = network(run, fused), decoder(run), _judges(library, job.benchmark, run)
     guided = 2 if run.cfg_weight != 1 else 1
     if run.system.kind == "teacher":
@@ -192,6 +197,38 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
     return Work({"float32": flops}, memory)
 
 
+def _measure_released(library: Library, job: Job, run: Run, fused: bool) -> Work:
+    """Samples by a recipe: its steps, guided or not, in its precision; scores as of every other system."""
+    release, sizes = run.system.release, run.sizes
+    assert release is not None
+    assert job.benchmark is not None
+    samples = plan.sample_count(run, library.benchmarks[job.benchmark])
+    if job.rule == "score":
+        judges = _judges(library, job.benchmark, run)
+        memory = {"judges": FROZEN * judges.parameters, "activations": sizes.sample_batch * judges.resting}
+        return Work(
+            {"float32": samples * judges.forward},
+            memory if fused else memory | {"samples": 5.0 * samples * _pixels(run)},
+        )
+    own, pixels = released(run), decoder(run)
+    texts_of = FLUX_TEXTS if release.pipeline == "FluxPipeline" else texts(run)
+    guided, narrow = 2 if run.system.cfg_weight != 1 else 1, release.precision != "float32"
+    share = (release.resolution / run.domain.pixels[1]) ** 2
+    draw = release.steps * guided * own.forward + guided * texts_of.forward
+    part = samples / (sizes.sample_shards if job.rule == "shard" else 1)
+    flops: dict[Arithmetic, float] = {"float32": part * share * pixels.forward}
+    arithmetic: Arithmetic = "bfloat16" if narrow else "float32"
+    flops[arithmetic] = flops.get(arithmetic, 0.0) + part * draw
+    each = NARROW if narrow else FROZEN
+    memory = {
+        "network": each * own.parameters,
+        "decoder": FROZEN * pixels.parameters,
+        "prompts": each * texts_of.parameters,
+        "activations": sizes.sample_batch * max(guided * own.resting * each / FROZEN, share * pixels.resting),
+    }
+    return Work(flops, memory)
+
+
 def _pixels(run: Run) -> int:
     channels, side = run.domain.pixels
     return channels * side**2
@@ -203,12 +240,11 @@ def _judges(library: Library, benchmark: str, run: Run) -> Cost:
     if not domain.panel:
         return scorer(domain.judge, run.judge) + scorer(domain.reward, run.reward)
     wanted = plan.metrics(library, benchmark, run.scale.name)
-    stems = {s for s in domain.panel for metric in wanted if metric == s or metric.endswith(f"_{s}")}
-    if any(not any(metric == s or metric.endswith(f"_{s}") for s in stems) for metric in wanted):
-        stems.add("geneval")  # the keys of its tasks are the benchmark's own
+    known = served(domain, benchmark)
+    stems = {known[metric].stem for metric in wanted}
     trained = {each.system.name: each for each in run.panel}
     total = NOTHING
-    for stem in stems & domain.panel.keys():
+    for stem in stems:
         total += scorer(domain.panel[stem], trained.get(domain.panel[stem].system or ""))
     return total
 

@@ -160,6 +160,21 @@ def test_a_member_of_the_panel_moves_scores_alone(root: Path, put: Put):
     assert any("/scores/" in output for output in moved)
 
 
+def test_how_images_are_stored_moves_the_samples_of_its_benchmark_alone(root: Path, put: Put):
+    moved = text_moved(root, put, "domains/emoji.yaml", "prompts.coco10k.eight_bits", "truncated")
+    assert trained(moved) == set()
+    assert {output.split("/")[5].removesuffix(".json") for output in moved if "/samples/" in output} == {"coco10k"}
+
+
+def test_a_package_moves_the_scores_of_who_asks_for_it(root: Path, put: Put):
+    before = everything(load(root), "paper")
+    put("domains/sdxl.yaml", "panel.imagereward.scorer", "package")
+    after = everything(load(root), "paper")
+    moved = {output for output, job in after.items() if job.digest != before[output].digest}
+    assert moved
+    assert all("/scores/" in output or "/reference/" in output for output in moved)
+
+
 def test_the_small_batch_moves_the_run_that_has_it(root: Path, put: Put):
     before = load(root)
     put("scales/tiny.yaml", "text.small_batch", 16)

@@ -190,6 +190,66 @@ REFUSALS = {
         "title: FID, benchmark: clas,",
         ["tables/table4.yaml: columns[0].benchmark", "'clas' is no benchmark; did you mean 'class'?"],
     ),
+    "a metric's name in a domain that no benchmark has": (
+        "domains/emoji.yaml",
+        "\n  hpsv2: EmojiAlign-A",
+        "\n  hpsv: EmojiAlign-A",
+        ["domains/emoji.yaml: metrics.hpsv", "'hpsv' is no metric of a benchmark of track text; did you mean 'hpsv2'?"],
+    ),
+    "a metric that nobody in a panel gives": (
+        "benchmarks/drawbench.yaml",
+        "metrics: [pickscore, hpsv2, imagereward]",
+        "metrics: [pickscore, anime_hpsv2, imagereward]",
+        ["benchmarks/drawbench.yaml: metrics[1]", "'anime_hpsv2' is no metric of the panel of domain 'emoji';"],
+    ),
+    "a win rate by who is in no panel": (
+        "figures/figure9.yaml",
+        "metrics: [pickscore, hpsv2, imagereward]",
+        "metrics: [pickscore, hpsv3, imagereward]",
+        [
+            "figures/figure9.yaml: metrics[1]",
+            "'hpsv3' is no member of the panel of domain 'emoji'; did you mean 'hpsv2'?",
+        ],
+    ),
+    "a figure of a released system": (
+        "figures/figure9.yaml",
+        "DMDR: sdxl-dmdr",
+        "DMDR: released-lcm",
+        ["figures/figure9.yaml: systems.DMDR", "'released-lcm' is a released system: at some scales only quoted"],
+    ),
+    "guidance in two ways": (
+        "systems/released-lcm.yaml",
+        "cfg_weight: 1.0",
+        "cfg_weight: 5.0",
+        ["systems/released-lcm.yaml: cfg_weight", "a recipe guides in one of the ways"],
+    ),
+    "another number of steps than of timesteps": (
+        "systems/released-dmd2.yaml",
+        "timesteps: [999, 749, 499, 249]",
+        "timesteps: [999, 749, 499]",
+        ["systems/released-dmd2.yaml: release", "3 timesteps, but steps is 4"],
+    ),
+    "a released system that is trained": (
+        "systems/released-lcm.yaml",
+        "title: LCM",
+        "title: LCM\nmethod: amd",
+        ["systems/released-lcm.yaml: method", "a released has no 'method'"],
+    ),
+    "a reward by a package": (
+        "domains/sdxl.yaml",
+        "  settings: {version: v2.1} # ours",
+        "  scorer: package\n  settings: {version: v2.1} # ours",
+        ["domains/sdxl.yaml: reward.scorer", "a panel alone may ask for it"],
+    ),
+    "a package that is none": (
+        "domains/sdxl.yaml",
+        "    name: pickscore\n",
+        "    name: pickscore\n    scorer: package\n",
+        [
+            "domains/sdxl.yaml: panel.pickscore.scorer",
+            "'pickscore' is no scorer with a package; known: hpsv2, imagereward",
+        ],
+    ),
     "unknown metric": (
         "tables/table4.yaml",
         "metric: sfid",

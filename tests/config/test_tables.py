@@ -92,3 +92,16 @@ def test_a_metric_that_was_trained_on_is_marked(library: Library):
     assert ("table4", "is") not in marked
     assert sum(name == "table7" for name, _ in marked) == 5
     assert sum(name == "table10" for name, _ in marked) == 8
+
+
+def test_rows_of_released_systems_are_measured_at_paper_scale_and_quoted_elsewhere(library: Library):
+    """LCM, Turbo, Lightning, FLUX: the paper's numbers stand in the table either way."""
+    from amd.config import plan
+
+    released = {name for name, system in library.systems.items() if system.kind == "released"}
+    for name in ("table2", "table3", "table8"):
+        rows = {i: row for i, row in enumerate(library.tables[name].rows) if row.system in released}
+        assert {cell.row for cell in plan.cells(library, name, "paper")} >= set(rows)
+        assert not {cell.row for cell in plan.cells(library, name, "tiny")} & set(rows)
+        assert all(row.quoted_from is not None for row in rows.values() if row.printed)
+        assert any(row.printed for row in rows.values())

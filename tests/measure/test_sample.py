@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from amd.config import plan
+from amd.config.load import load
+from amd.config.schema import Benchmark
 from amd.distill.types import Condition, Conditioning
-from amd.measure.judge import to_float, to_uint8
+from amd.measure.judge import to_float, to_uint8, truncated
 from amd.measure.sample import (
     IndexNoise,
     build_sampler,
@@ -19,6 +21,7 @@ from amd.measure.sample import (
     labels,
     read_samples,
     sample,
+    stored_by,
     weights,
 )
 from amd.train.artifact import Refused
@@ -110,6 +113,21 @@ def test_pixels_are_stored_by_adms_formula() -> None:
     assert to_uint8(x).tolist() == expected
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_float(every)), every)
+
+
+def test_images_of_dmd2s_protocol_are_truncated_where_the_domain_is_the_papers() -> None:
+    library = load(Path(__file__).parents[2] / "config")
+    for scale, cut in (("paper", {"coco10k", "coco30k"}), ("tiny", set())):
+        run = library.run("sdxl-dmd2", scale, 0)
+        found = {
+            name for name in run.domain.prompts if stored_by(run, library.benchmarks.get(name, _of(name))) is truncated
+        }
+        assert found == cut
+
+
+def _of(name: str) -> Benchmark:
+    """A benchmark of this name; training prompts are none."""
+    return Benchmark(name=name, title="", track="text", protocol="", metrics=[])
 
 
 def test_stored_samples_are_nhwc_with_their_labels(world, tmp_path: Path) -> None:

@@ -59,26 +59,32 @@ def tower(width: int, projection: int | None, tokens: CLIPTokenizer) -> CLIPText
     return (CLIPTextModelWithProjection if projection else CLIPTextModel)(config).eval()
 
 
-def unet(size: UNetSize) -> UNet2DConditionModel:
+def unet(size: UNetSize, **more: int) -> UNet2DConditionModel:
     """diffusers' own module, random throughout."""
-    network = UNet2DConditionModel(**settings(size, 4, 8))
+    network = UNet2DConditionModel(**settings(size, 4, 8) | more)
     for parameter in network.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
     return network
 
 
-def save(root: Path) -> dict[str, Path]:
-    """kind -> a folder that diffusers wrote."""
-    torch.manual_seed(0)
-    tokens = tokenizer(root / "letters")
-    vae = AutoencoderKL(
+def autoencoder(shift: float | None = None) -> AutoencoderKL:
+    """Latents of half the pictures' side, four wide."""
+    return AutoencoderKL(
         block_out_channels=(8, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
         norm_num_groups=4,
         scaling_factor=0.3,
+        shift_factor=shift,
     )
+
+
+def save(root: Path) -> dict[str, Path]:
+    """kind -> a folder that diffusers wrote."""
+    torch.manual_seed(0)
+    tokens = tokenizer(root / "letters")
+    vae = autoencoder()
     StableDiffusionPipeline(
         vae, tower(32, None, tokens), tokens, unet(SIZES["sd15"]), PNDMScheduler(**TABLE, steps_offset=1), None, None,
         requires_safety_checker=False,

@@ -238,3 +238,16 @@ def test_markup_has_as_many_cells_in_every_row() -> None:
 @pytest.mark.parametrize(("value", "digits", "text"), [(-0.001, 2, "0.00"), (-1.25, 1, "−1.2"), (3.0, 0, "+3")])
 def test_signs(value: float, digits: int, text: str) -> None:
     assert signed(value, digits) == text
+
+
+def test_a_released_system_is_quoted_or_measured_by_the_scales_domain(library, results) -> None:
+    """At tiny the paper's number stands alone, and a row without one is not there; at paper scale both wait."""
+    tiny = {line.row.title: line for line in lines(library, "table2", "tiny", results.root)[0]}
+    assert (tiny["SDXL-LCM"].state, tiny["SDXL-LCM"].values["overall"].printed) == ("quoted", "0.50")
+    assert "SDXL-DMD2, as released" not in tiny
+    paper = {line.row.title: line for line in lines(library, "table2", "paper", results.root)[0]}
+    assert (paper["SDXL-LCM"].state, paper["SDXL-LCM"].values["overall"].printed) == ("not run", "0.50")
+    assert paper["SDXL-DMD2, as released"].state == "not run"
+    assert "SDXL-LCM (quoted: Table 2 of the paper; Luo et al., 2023)" in made(library, "table2", results.root)["md"]
+    build(library, "table2", "paper", results.root / "paper2", root=results.root)
+    assert "SDXL-LCM (quoted" not in (results.root / "paper2.md").read_text()

@@ -5,14 +5,23 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from layouts import MED, PROMPTS, WORDS, reward_weights
 
+from amd.config import plan
+from amd.config.load import Run, load
+from amd.config.schema import Asset, Scorer
+from amd.config.served import PACKAGES
+from amd.data.prompts import PromptSet
 from amd.measure import isolated
 from amd.measure.isolated import Environment, NotMade, PackageScorer, find, make, package, recipe, score
+from amd.measure.panel import Asked, Panel, build_panel
+from amd.measure.text import write_records
 from amd.rewards.text import TextMaterial, TextScorer, text_scorer
 
 NAMES = sorted(path.parent.name for path in isolated.RECIPES.glob("*/requirements.txt"))
@@ -146,7 +155,7 @@ def test_a_recipe_is_pinned_and_hashed_to_the_last_package(name):
 
 
 def test_every_package_has_a_recipe_and_its_scorer():
-    for name in isolated.PACKAGES.values():
+    for name in PACKAGES.values():
         assert name in NAMES
         assert (isolated.RECIPES / name / "scorer.py").is_file()
 
@@ -154,6 +163,64 @@ def test_every_package_has_a_recipe_and_its_scorer():
 def test_a_scorer_without_an_environment_is_answered_with_those_that_have_one():
     with pytest.raises(ValueError, match="'pickscore' has no environment of its own; these have: hpsv2, imagereward"):
         package("pickscore", TextMaterial())
+
+
+def judged_by(folder: Path, stem: str, **said: Any) -> Run:
+    """The paper's teacher, one member of whose panel reads files of `folder` and is what `said` makes of it."""
+    run = load(Path(__file__).parents[2] / "config").run("sdxl-teacher", "paper", 0)
+    files = [Asset(file=path.name) for path in sorted(folder.iterdir()) if path.is_file()]
+    member = Scorer.model_validate({"name": stem, "assets": files} | said)
+    domain = run.domain.model_copy(update={"panel": {stem: member}, "metrics": {stem: stem}})
+    return replace(run, domain=domain, mirror=str(folder))
+
+
+def looked(run: Run, images: torch.Tensor, prompts: list[str]) -> tuple[list[float], Panel, Asked]:
+    """A panel's column of its only member, as a score job asks for it."""
+    benchmark = load(Path(__file__).parents[2] / "config").benchmarks["drawbench"]
+    panel = build_panel(run, benchmark, torch.device("cpu"))
+    asked = Asked(PromptSet(tuple(prompts)), torch.arange(len(prompts)))
+    (column,) = panel.look(images, asked).values()
+    return column, panel, asked
+
+
+def test_one_line_of_a_panel_asks_the_package_once_for_all_images(tmp_path, echo, monkeypatch):
+    """Twelve images at four a batch: one process. Its records say what was asked, and in which environment."""
+    import pyarrow.parquet as pq
+
+    shutil.copytree(isolated.RECIPES / "echo", isolated.RECIPES / "hpsv2")
+    made_here, weights = tmp_path / "made" / "hpsv2", tmp_path / "weights"
+    (made_here / "bin").mkdir(parents=True)
+    (made_here / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (made_here / "bin" / "python").chmod(0o755)
+    (made_here / "environment.json").write_text(json.dumps({"recipe": recipe("hpsv2"), "packages": {"hpsv2": "1.2.0"}}))
+    monkeypatch.setattr(isolated, "ENVIRONMENTS", made_here.parent)
+    weights.mkdir()
+    (weights / "HPS_v2.1_compressed.pt").write_bytes(b"some")
+    commands, ask = [], isolated._run
+    monkeypatch.setattr(isolated, "_run", lambda command: (commands.append(command), ask(command))[1])
+    run = judged_by(weights, "hpsv2", scorer="package", settings={"version": "v2.1"}, times=100.0)
+    images = torch.arange(12, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+    assert len(images) > run.sizes.sample_batch
+    column, panel, asked = looked(run, images, ["x"] * 12)
+    assert column == [index + 1000.0 for index in range(12)]
+    assert len(commands) == 1
+    assert panel.numbers({"hpsv2": column}, asked) == {"hpsv2": 100 * (5.5 + 1000)}
+    said = {"hpsv2": f"package hpsv2-1.2.0, environment {recipe('hpsv2')[:12]}"}
+    assert panel.preprocessing == said
+    write_records(tmp_path / "records.parquet", asked, {"hpsv2": column}, panel.preprocessing)
+    assert json.loads(pq.read_schema(tmp_path / "records.parquet").metadata[b"preprocessing"]) == said
+    assert pq.read_table(tmp_path / "records.parquet")["hpsv2"].to_pylist() == column
+
+
+def test_who_asks_for_a_package_has_another_digest_and_waits_for_its_environment(tmp_path):
+    library = load(Path(__file__).parents[2] / "config")
+    run, benchmark = library.run("sdxl-teacher", "paper", 0), library.benchmarks["drawbench"]
+    assert plan.environments(run, benchmark) == []
+    panel = run.domain.panel | {"hpsv2": run.domain.panel["hpsv2"].model_copy(update={"scorer": "package"})}
+    other = replace(run, domain=run.domain.model_copy(update={"panel": panel}))
+    assert plan.environments(other, benchmark) == ["hpsv2"]
+    assert plan.environments(other, library.benchmarks["geneval"]) == []
+    assert plan.reference_digest(other, benchmark) != plan.reference_digest(run, benchmark)
 
 
 def _image(folder: Path) -> Path:
@@ -176,8 +243,12 @@ def test_hpsv2s_package_and_ours_agree(tmp_path, pixels, size):
         for parameter in network.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
     torch.save({"state_dict": network.state_dict()}, tmp_path / "HPS_v2.1_compressed.pt")
-    material = TextMaterial([tmp_path], settings={"version": "v2.1", "architecture": "ViT-S-32-alt"})
-    ours, theirs = (build("hpsv2", material)(pixels(*size), PROMPTS) for build in (text_scorer, package))
+    settings = {"version": "v2.1", "architecture": "ViT-S-32-alt"}
+    images = ((pixels(*size) + 1) * 127.5).round().to(torch.uint8)
+    ours, theirs = (
+        torch.tensor(looked(judged_by(tmp_path, "hpsv2", scorer=which, settings=settings), images, PROMPTS)[0])
+        for which in ("own", "package")
+    )
     assert float(theirs.std()) > 1e-4  # else nothing is compared
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)  # float32, another torchvision call
 

@@ -76,8 +76,8 @@ def test_a_setting_that_a_scorer_does_not_have_is_refused(name):
         text_scorer(name, TextMaterial(settings={"verson": "v2.1"}))
 
 
-def test_a_configurations_words_become_flags_and_numbers():
-    material = TextMaterial(settings={"recompute": "true", "through": "256", "version": "v2.1"})
+def test_flags_and_numbers_are_given_as_such():
+    material = TextMaterial(settings={"recompute": True, "through": 256, "version": "v2.1"})
     assert material.setting("x", recompute=False, through=0, version=None, precision="float32") == {
         "recompute": True,
         "through": 256,
@@ -85,8 +85,11 @@ def test_a_configurations_words_become_flags_and_numbers():
         "precision": "float32",
     }
     assert TextMaterial(settings={"recompute": False}).setting("x", recompute=True) == {"recompute": False}
-    with pytest.raises(ValueError, match="'x': settings: recompute is 'yes'; say true or false"):
-        TextMaterial(settings={"recompute": "yes"}).setting("x", recompute=False)
+    for word in ("false", "yes", 0):
+        with pytest.raises(ValueError, match=r"'x': settings: recompute is .*; say true or false, without quotes"):
+            TextMaterial(settings={"recompute": word}).setting("x", recompute=False)
+    with pytest.raises(ValueError, match="through is True; say a whole number"):
+        TextMaterial(settings={"through": True}).setting("x", through=0)
     with pytest.raises(ValueError, match="through is 'wide'; say a whole number"):
         TextMaterial(settings={"through": "wide"}).setting("x", through=0)
 

@@ -14,6 +14,7 @@ VERBS = set(next(action for action in parser()._actions if action.choices).choic
 TENSORS = {
     "pretrain",
     "distill",
+    "fetch",
     "plane",
     "reference",
     "sample",

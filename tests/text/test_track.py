@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from amd.config import plan
+from amd.config.served import TASKS
 from amd.data.prompts import prompts
 from amd.measure.geneval import TAGS
-from amd.measure.tasks import KEYS
 from amd.report.figure import build as draw
 from amd.report.table import build as tabulate
 from amd.train.cast import method_of
@@ -67,6 +67,8 @@ def test_scores_are_means_of_their_records(made) -> None:
         records = pd.read_parquet(plan.records("smoke", "sdxl-amd", 0, "hpdv2", "sprites"))
         domain = track.library.domain("smoke", "text")
     assert content["n"] == len(records) == 8
+    assert set(content["preprocessing"]) == {"hpsv2", "pickscore", "imagereward"}
+    assert content["preprocessing"]["hpsv2"].startswith("bilinear-antialias-")
     assert set(records["category"]) == set(domain.prompts["hpdv2"].categories.values())
     for stem in ("hpsv2", "pickscore", "imagereward"):
         times = domain.panel[stem].times
@@ -81,7 +83,7 @@ def test_geneval_is_judged_from_recorded_detections(made) -> None:
         content = json.loads(track.scored("sdxl-amd", "geneval").read_text())
         records = pd.read_parquet(plan.records("smoke", "sdxl-amd", 0, "geneval", "sprites"))
         asked = prompts("emoji-tasks", count=6)
-    assert set(content["metrics"]) == set(KEYS)
+    assert set(content["metrics"]) == set(TASKS)
     assert len(records) == 24
     assert (records.groupby("prompt").size() == 4).all()
     assert set(asked.categories or ()) == set(TAGS)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from amd.train.cost import ENCODERS, PUBLISHED
+from amd.train.cost import ENCODERS, FLUX, PUBLISHED
 from amd.train.count import Cost, count
 
 FLOAT = 4  # bytes
@@ -198,3 +198,17 @@ def test_the_small_ones():
         found = count(mini, lambda: mini(ids, mask), fused=False, backward=False)
         assert cost.parameters == found.parameters
         assert cost.forward == pytest.approx(found.forward, rel=0.01)
+
+
+def test_flux_by_the_defaults_of_diffusers_class():
+    from diffusers import FluxTransformer2DModel
+
+    side, words = 64, 512  # patches of 1024 pixels, tokens
+    with torch.device("meta"):
+        flux = FluxTransformer2DModel(guidance_embeds=True)
+        patches, states, one = torch.empty(1, side * side, 64), torch.empty(1, words, 4096), torch.empty(1)
+        places, ids = torch.empty(side * side, 3), torch.empty(words, 3)
+        asked = (patches, states, torch.empty(1, 768), one, places, ids, one)
+        found = count(flux, lambda: flux(*asked, return_dict=False)[0], fused=True, backward=False)
+    assert FLUX.parameters == found.parameters
+    assert (FLUX.forward, FLUX.resting) == pytest.approx((found.forward, found.resting), rel=0.01)

@@ -48,6 +48,7 @@ def closure(library: Library, scale: str, goal: str) -> Counter:
         {
             "pretrain": kinds["teacher"] + kinds["classifier"] + kinds["scorer"],
             "distill": kinds["student"],
+            "fetch": kinds["released"],
             "reference": len(references),
             "sample": len(sampled) * (shards == 0),
             "shard": shards,
@@ -118,6 +119,22 @@ def test_a_dry_run_loads_no_torch(whole, scale):
     imported = whole("all", scale).imported
     assert "amd.config.plan" in imported  # so the list is what we think it is
     assert not {name for name in imported if name.split(".")[0] in ("torch", "matplotlib", "scipy", "diffusers")}
+
+
+def test_released_systems_are_fetched_sampled_and_scored_at_paper_scale_and_nowhere_else(whole):
+    released = {name for name, system in load().systems.items() if system.kind == "released"}
+    count = {scale: whole("all", scale).count() for scale in SCALES}
+    assert (count["smoke"].get("fetch"), count["tiny"].get("fetch")) == (None, None)
+    paper = whole("all", "paper")
+    assert paper.runs("fetch") == released
+    asked = {"geneval": {"sdxl", "flux", "lcm", "turbo", "lightning", "dmd2"}}
+    asked["coco10k"] = asked["geneval"] - {"flux"} | {"flash", "pcm"}
+    for rule in ("shard", "gather", "score"):
+        jobs = [job["wildcards"] for job in paper.of(rule) if job["wildcards"]["run"] in released]
+        found = {name: {job["run"] for job in jobs if job["benchmark"] == name} for name in asked}
+        assert found == {name: {f"released-{each}" for each in systems} for name, systems in asked.items()}
+        assert {job["seed"] for job in jobs} == {"0"}
+    assert not released & (paper.runs("distill") | paper.runs("pretrain"))
 
 
 def test_a_narrow_target_brings_only_its_own_chain(checkout):

@@ -25,7 +25,7 @@ def rules() -> dict[str, str]:
 
 def test_every_rule_is_a_verb_of_the_command_line():
     measuring = {"reference", "sample", "shard", "gather", "score", "trace", "grid", "plane", "table", "figure"}
-    assert set(rules()) == {"pretrain", "distill", "track", "pull", *measuring, *GOALS}
+    assert set(rules()) == {"pretrain", "distill", "fetch", "track", "pull", *measuring, *GOALS}
     assert {COMMANDS.get(name, name) for name in rules()} <= set(VERBS)
 
 

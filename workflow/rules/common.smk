@@ -37,6 +37,7 @@ DRY = not {"-n", "--dry-run", "--dryrun"}.isdisjoint(sys.argv)  # then there is 
 PULLED, TRAINED = records.origins()
 PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier", "scorer")]
 ENVIRONMENTS = [path.parent.name for path in sorted(Path("workflow/envs").glob("*/requirements.txt"))]
+RELEASED = [name for name, system in LIBRARY.systems.items() if system.kind == "released"]
 STUDENTS = [
     name + stage for name, system in LIBRARY.systems.items() if system.kind == "student" for stage in ("", ABLATION)
 ]
@@ -123,6 +124,24 @@ def tracked(name):
 def scorers(wildcards):
     """Checkpoints of the judge and the reward, where they are trained here."""
     return plan.scorers(run_of(wildcards))
+
+
+@known
+def packages(wildcards):
+    """The environments of the authors' packages that a run's panel asks for."""
+    return environments_of(run_of(wildcards), wildcards.benchmark)
+
+
+def all_packages(wildcards):
+    """As `packages`, of a benchmark rather than of a run."""
+    run = plan.judged_run(LIBRARY, wildcards.scale, int(wildcards.seed), wildcards.benchmark)
+    return environments_of(run, wildcards.benchmark)
+
+
+def environments_of(run, benchmark):
+    """The files that rule environment finishes last. Made once: the day on which says nothing about a score."""
+    names = plan.environments(run, LIBRARY.benchmarks[benchmark])
+    return [ancient(f".envs/{name}/environment.json") for name in names]
 
 
 def all_scorers(wildcards):

@@ -1,6 +1,7 @@
 rule reference:
     input:
         scorers=all_scorers,
+        packages=all_packages,
     output:
         directory(plan.reference("{scale}", "{seed}", "{benchmark}", "{judge}")),
     log:
@@ -84,6 +85,7 @@ rule score:
         samples=plan.samples("{scale}", "{run}", "{seed}", "{benchmark}"),
         reference=compared_with,
         scorers=scorers,
+        packages=packages,
     output:
         score=plan.score("{scale}", "{run}", "{seed}", "{benchmark}", "{judge}"),
         records=plan.records("{scale}", "{run}", "{seed}", "{benchmark}", "{judge}"),
