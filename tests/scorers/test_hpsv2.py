@@ -2,9 +2,11 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 from layouts import PROMPTS, to_uint8
+from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pad, to_tensor
 
@@ -148,6 +150,18 @@ def test_the_published_network_has_its_size():
         network = open_clip.CLIP(**get_model_config("ViT-H-14"))
     assert sum(parameter.numel() for parameter in network.parameters()) == VIT_H_14
     assert network.visual.image_size in (224, (224, 224))
+
+
+def test_our_resize_is_pils_and_not_that_of_old_torchvisions(mirrored):
+    """On the reference's demo image, 1024 on a side, in normalised units: 0.004 from PIL, 0.04 without antialias."""
+    image = Image.open(mirrored("hpsv2/demo_image.jpg")).convert("RGB").resize((1024, 1024), Image.Resampling.BICUBIC)
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    ours = resize.normalise(resize.longer_side_padded(x / 255, 224))
+    pil = torch.from_numpy(np.array(image.resize((224, 224), Image.Resampling.BICUBIC))).permute(2, 0, 1)[None] / 255
+    coarse = torch.nn.functional.interpolate(x / 255, (224, 224), mode="bicubic", antialias=False)
+    off = [float((ours - resize.normalise(other)).abs().mean()) for other in (pil, coarse)]
+    assert off[0] == pytest.approx(0.0037, abs=0.001)
+    assert off[1] > 5 * off[0]
 
 
 def test_a_published_checkpoint_is_read_whole(mirrored, pixels):
