@@ -59,9 +59,13 @@ def expand(library: Library, names: Iterable[str], known: dict[str, Table] | dic
 
 
 def goal_targets(library: Library, scale: str, goal: str) -> list[str]:
-    """The files that a goal asks for: each figure, each table, and a grid of samples for each row of a table."""
+    """The files that a goal asks for: each figure, each table, and a grid of samples for each row of a table.
+
+    Released systems have none: a grid is of one benchmark, which a row's table may not sample.
+    """
     tables, figures = runnable(library, goal)
     rows = {cell.system: cell.seeds[0] for name in tables for cell in cells(library, name, scale)}
+    rows = {system: seed for system, seed in rows.items() if library.systems[system].kind != "released"}
     return [
         *(figure(scale, name) for name in figures),
         *(table(scale, name) for name in tables),

@@ -113,7 +113,8 @@ def jobs(library: Library, scale: str, tables: Iterable[str], figures: Iterable[
             for seed in seeds:
                 measure("score", library.run(system, scale, seed), benchmark)
             first = library.run(system, scale, seeds[0])
-            picture(first, plan.grid_benchmark(library, first.system.track))
+            if first.system.kind != "released":
+                picture(first, plan.grid_benchmark(library, first.system.track))
         digest = plan.job_digest(library, "table", scale, name=name)
         add(Job("table", plan.table(scale, name), digest, name=name))
     return sorted(found.values(), key=lambda job: ORDER.index(job.rule))  # stable: starts stay before what they start

@@ -27,6 +27,12 @@ from amd.rewards.text import TextMaterial, TextScorer, text_scorer
 NAMES = sorted(path.parent.name for path in isolated.RECIPES.glob("*/requirements.txt"))
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """No file of these tests is recorded in the user's cache."""
+    monkeypatch.setenv("AMD_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 def made(name: str) -> Environment:
     """The environment, or a skip that says how to make it."""
     try:
