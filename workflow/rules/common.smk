@@ -139,7 +139,7 @@ def all_packages(wildcards):
 
 
 def environments_of(run, benchmark):
-    """The files that rule environment finishes last. Made once: the day on which says nothing about a score."""
+    """Each environment's last file. It is made once, and the day on which says nothing about a score."""
     names = plan.environments(run, LIBRARY.benchmarks[benchmark])
     return [ancient(f".envs/{name}/environment.json") for name in names]
 
