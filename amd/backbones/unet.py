@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from amd.backbones.base import Backbone
 from amd.backbones.bottleneck import BottleneckCritic
@@ -102,6 +103,27 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Ten
     return out.view(batch, heads, tokens, head).transpose(1, 2).reshape(batch, tokens, width)
 
 
+def recomputed(block: nn.Module, *inputs: Any) -> Any:
+    """`block(*inputs)`, whose activations are computed again in the backward pass.
+
+    Weights that were frozen in the forward pass are so in the second one too, though they may train again by then: a
+    critic's features carry a gradient to the student through a fake teacher that is not to have any.
+    """
+    asked = [(weight, weight.requires_grad) for weight in block.parameters()]
+
+    def run(*inputs: Any) -> Any:
+        changed = [(weight, before) for weight, before in asked if weight.requires_grad != before]
+        for weight, before in changed:
+            weight.requires_grad_(before)
+        try:
+            return block(*inputs)
+        finally:
+            for weight, before in changed:
+                weight.requires_grad_(not before)
+
+    return checkpoint(run, *inputs, use_reentrant=False)
+
+
 class Encoded(NamedTuple):
     """What the first half leaves for the second."""
 
@@ -183,7 +205,10 @@ class UNetBackbone(Backbone):
 
     @recompute.setter
     def recompute(self, on: bool) -> None:
-        (self.network.enable_gradient_checkpointing if on else self.network.disable_gradient_checkpointing)()
+        if on:
+            self.network.enable_gradient_checkpointing(recomputed)
+        else:
+            self.network.disable_gradient_checkpointing()
 
     def eps(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """The noise the network sees in x_t, (B, C, H, H) float32."""

@@ -264,6 +264,25 @@ def test_recomputed_blocks_give_the_same_gradients(unet, precision):
     assert len(calls) == 4
 
 
+def test_blocks_are_recomputed_with_the_weights_frozen_that_were(unet):
+    """As a student asks a critic on the fake teacher's features: in the backward pass the fake trains again."""
+    x, _, t, cond = inputs(unet.size, 4)
+
+    def gradient(recompute: bool) -> Tensor:
+        unet.recompute = recompute
+        asked = x.clone().requires_grad_()
+        unet.requires_grad_(False)
+        (features,) = unet.features(asked, t, cond)
+        unet.requires_grad_(True)
+        features.square().sum().backward()
+        assert all(p.grad is None and p.requires_grad for p in unet.parameters())
+        return asked.grad
+
+    stored = gradient(False)
+    assert float(stored.abs().max()) > 0
+    assert torch.equal(gradient(True), stored)
+
+
 @pytest.mark.parametrize("size", [LARGE, SMALL], ids=["sdxl", "sd15"])
 def test_a_fresh_network_takes_everything_for_noise(size):
     x, _, t, cond = inputs(size, 4)

@@ -146,6 +146,20 @@ def test_a_method_without_a_reward_wants_none_and_a_dry_run_trains_nothing(new, 
     assert load(out / "config").run("student", "own", 0).system.method == "d-dmd"
 
 
+def test_a_discriminator_sees_the_pictures_that_images_names(new, teachers, tmp_path):
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for shade in range(3):
+        Image.new("RGB", (20, 24), (80 * shade, 0, 0)).save(folder / f"{shade}.png")
+    lines = [json.dumps({"file": f"{shade}.png", "caption": f"red {shade}"}) for shade in range(3)]
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    flags = ["--method", "dmd2", "--images", folder / "captions.jsonl", "--iterations", 1, "--steps", 1, "--samples", 1]
+    assert new(teachers["sd15"], out, *flags) == 0
+    assert moved(out / "pipeline", teachers["sd15"]) > 0
+    journal = next((out / "state/own/student").glob("*/journal.jsonl")).read_text()
+    assert "critic" in journal
+
+
 def test_a_teacher_in_shards_is_the_same_teacher(new, teachers, amd_flags, student, tmp_path):
     folder, out = tmp_path / "sharded", tmp_path / "out"
     shutil.copytree(teachers["sd15"], folder)
