@@ -15,7 +15,6 @@ import multiprocessing
 import os
 import shutil
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
+from clock import beside, seconds
 from straightforward import Straightforward
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -181,13 +181,6 @@ def agreement() -> float:
     return worst / moved
 
 
-def seconds(run: Callable[[], None]) -> float:
-    """CPU seconds."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
 def straightforwardly(setting: Setting, plain: Straightforward, index: int) -> None:
     """One iteration of the straightforward step on the draws that ours gets."""
     plain.iterate(setting.noise(index), setting.shape, setting.sizes.group, S, K_SHARP, RATIO)
@@ -265,13 +258,8 @@ def main() -> None:
         ratio = statistics.median(b / t for b, t in zip(base, times, strict=True))
         print(f"{name:<34}{1e3 * statistics.median(times):>8.0f}{ratio:>10.2f}")
     for precision, table in parts.items():
-        print(f"\n{'necessary parts, ' + precision:<38}{'count':>6}{'ms each':>9}{'ms':>8}")
-        for name, (count, _) in table.items():
-            each = 1e3 * statistics.median(needed[precision][name])
-            print(f"{name:<38}{count:>6}{each:>9.1f}{count * each:>8.0f}")
-        sums = [sum(table[name][0] * needed[precision][name][i] for name in table) for i in range(rounds)]
-        ratio = statistics.median(t / s for t, s in zip(spent[f"ours, {precision}"], sums, strict=True))
-        print(f"{'sum':<38}{'':>15}{1e3 * statistics.median(sums):>8.0f}   the step takes {ratio:.2f} times that")
+        counts = {name: [count] * rounds for name, (count, _) in table.items()}
+        beside(f"necessary parts, {precision}", spent[f"ours, {precision}"], counts, needed[precision])
 
 
 if __name__ == "__main__":
