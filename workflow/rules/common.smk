@@ -1,4 +1,5 @@
 # What the rules ask of the configuration: paths and digests from amd.config.plan, resources from a scale's footprints.
+import gc
 import hashlib
 import inspect
 import os
@@ -34,6 +35,11 @@ except ConfigError as error:
 # Where it is one, what depends on the scale is a number in the rules, not a function that Snakemake asks time and again.
 SCALES = [name for name in LIBRARY.scales if name == SCALE or any(name in word for word in sys.argv[1:])]
 DRY = not {"-n", "--dry-run", "--dryrun"}.isdisjoint(sys.argv)  # then there is no second attempt
+# A graph of thousands of jobs is millions of objects that stay. By default Python looks through the young ones after each
+# 700, and through all of them again and again: a tenth of the time. What a dry run throws away, its end throws away.
+gc.set_threshold(100_000, 10, 10)
+if DRY:
+    gc.disable()
 PULLED, TRAINED = records.origins()
 PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier", "scorer")]
 ENVIRONMENTS = [path.parent.name for path in sorted(Path("workflow/envs").glob("*/requirements.txt"))]
