@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lab import HERE, KILLS, LAB, SCALE, Site, Slurm
+from lab import HERE, KILLS, LAB, SCALE, STUDENTS, Site, Slurm
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def site(built: Site, slurm: Slurm, tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def students(built: Site, slurm: Slurm, tmp_path: Path) -> Iterator[Site]:
     """A checkout for one test, with four students to measure."""
-    mine = with_made(built, tmp_path, (*STARTS, "sit-amd", "sit-dmd"))
+    mine = with_made(built, tmp_path, (*STARTS, *STUDENTS))
     yield mine
     slurm.empty(mine.folder)
 

@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 LAB = Path(os.environ.get("AMD_SLURM_LAB", "/tmp/amd-slurm"))
 SCALE = "smoke"
+STUDENTS = ("sit-amd", "sit-dmd", "sit-naive", "sit-d-dmd")  # that tests measure, of seed 0
 PATIENCE_S = 1500  # for a whole workflow, on two busy cores
 POLLS = ("--slurm-init-seconds-before-status-checks", "2")
 KILLS: list[tuple[str, ...]] = []  # rows of the kill matrix, printed at the end
@@ -99,6 +100,17 @@ def ask(*command: str) -> str:
     return done.stdout.strip()
 
 
+def ended(child: subprocess.Popen[str]) -> str:
+    """What a process printed, once it has ended well; AssertionError with its words where it has not."""
+    try:
+        said = child.communicate(timeout=PATIENCE_S)[0]
+    except BaseException:
+        child.kill()
+        raise
+    assert child.returncode == 0, said
+    return said
+
+
 def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """What `condition` says once it says something true; AssertionError after `seconds`."""
     end = time.monotonic() + seconds
@@ -125,8 +137,9 @@ class Site(Checkout):  # type: ignore[misc,valid-type]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """The same, in the background."""
+        promptly = (sys.executable, "-P", str(HERE / "promptly.py"))  # -P: no module of this folder is Snakemake's
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *POLLS, "--config", f"scale={SCALE}"],
+            [*promptly, "--profile", "slurm", *arguments, *POLLS, "--config", f"scale={SCALE}"],
             cwd=self.folder,
             env=self.environment(),
             stdout=subprocess.PIPE,
@@ -145,17 +158,19 @@ class Site(Checkout):  # type: ignore[misc,valid-type]
         }
 
     def amd(self, *arguments: str) -> str:
-        """`python -m amd ARGUMENTS` here, without Slurm."""
-        done = subprocess.run(
+        """`python -m amd ARGUMENTS` here, without Slurm, to its end; what it printed."""
+        return ended(self.begin_amd(*arguments))
+
+    def begin_amd(self, *arguments: str) -> subprocess.Popen[str]:
+        """The same, in the background."""
+        return subprocess.Popen(
             [sys.executable, "-m", "amd", *arguments],
             cwd=self.folder,
             env=self.environment(),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE_S,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
 
     def meta(self, folder: str) -> dict[str, Any]:
         """What an artefact says of itself."""

@@ -11,15 +11,15 @@ import time
 
 import pytest
 from lab import KILLS, Site, Slurm, ask, until
-from training import SAVE_EVERY_S, Kill, Watched, longer, note, same_student
+from training import SAVE_EVERY_S, Kill, Watched, begin_beside, longer, note, same_student
 
 ITERATIONS = 200
 SLACK_S = 3.0  # an iteration and a save, on two busy cores
 VICTIMS = {  # how it ends -> which student
     "scancel": ("sit-amd", 0),
     "time limit": ("sit-dmd", 0),  # a minute is the shortest that Slurm knows: it may strike after the last iteration
-    "scontrol requeue": ("sit-amd", 1),
-    "kill -9": ("sit-dmd", 1),
+    "scontrol requeue": ("sit-naive", 0),
+    "kill -9": ("sit-d-dmd", 0),
 }
 ORPHAN, SHORT_OF_TIME = ("sit-naive", 0), ("sit-dmd", 0)
 LONG = 600  # iterations: long enough for a successor to come, and for more than half a minute
@@ -86,6 +86,7 @@ def test_a_training_stops_before_its_time_limit_and_the_next_attempt_goes_on(slu
     longer(site, LONG)
     site.smoke(f"distill: {{save_every_s: {SAVE_EVERY_S}, mem_mb: 1500, runtime_min: 10", "distill: {runtime_min: 1")
     each = Watched(site, *SHORT_OF_TIME)
+    begin_beside(site, *SHORT_OF_TIME)
     site.snakemake(each.out, "--retries", "20")
     jobs = slurm.jobs_of(site.folder, "distill", *SHORT_OF_TIME)
     states = [slurm.jobs(site.folder)[job]["state"] for job in jobs]
@@ -104,6 +105,7 @@ def test_the_orphan_of_a_killed_snakemake_never_trains_beside_its_successor(slur
     longer(site, LONG)
     each = Watched(site, *ORPHAN)
     workflow = site.start(each.out)
+    begin_beside(site, *ORPHAN)
     until(lambda: each.newest() >= LONG / 20 and each.holder(), 180, "a training to get going")
     os.killpg(workflow.pid, signal.SIGKILL)
     workflow.wait()

@@ -6,7 +6,7 @@ Slurm sends it back to the queue under its own id, and still leaves it time to s
 
 import pytest
 from lab import LAB, Site, Slurm, ask, until
-from training import Watched, longer, note, same_student
+from training import Watched, begin_beside, longer, note, same_student
 
 RUN, SEED = "sit-amd", 0
 ITERATIONS = 300
@@ -20,6 +20,7 @@ def test_a_preempted_training_goes_on_and_ends_in_the_same_student(site: Site, s
     longer(site, ITERATIONS)
     each = Watched(site, RUN, SEED)
     workflow = site.start(each.out)
+    begin_beside(site, RUN, SEED)
     until(lambda: each.newest() >= ITERATIONS / 10 or workflow.poll() is not None, 600, "a training to get going")
     assert workflow.poll() is None, workflow.communicate()[0][-6000:]
     (job,) = slurm.jobs_of(site.folder, "distill", RUN, SEED, "RUNNING")

@@ -12,7 +12,7 @@ import pytest
 from lab import SCALE, Site, Slurm, Task, ask, until
 from safetensors.torch import load_file
 from torch import Tensor
-from training import Watched, uninterrupted
+from training import Watched, begin_beside, uninterrupted
 
 ITERATIONS = 12
 RUN, SEED = "sit-amd", 0
@@ -29,6 +29,7 @@ def test_two_nodes_with_two_ranks_each_give_the_student_of_one_process(site: Sit
     )
     each = Watched(site, RUN, SEED)
     workflow = site.start(each.out)
+    begin_beside(site, RUN, SEED)
     until(lambda: each.newest() >= 2 or workflow.poll() is not None, 600, "four ranks to get going")
     assert workflow.poll() is None, workflow.communicate()[0][-6000:]
     (job,) = slurm.jobs_of(site.folder, "distill", RUN, SEED, "RUNNING")

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from lab import SCALE, Site, Slurm
+from lab import SCALE, STUDENTS, Site, Slurm
 
 from amd.config import plan
 
-RUNS = [(run, seed) for run in ("sit-amd", "sit-dmd") for seed in (0, 1)]
+RUNS = [(run, 0) for run in STUDENTS]
 SHARDS = 4
 
 
