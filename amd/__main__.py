@@ -125,12 +125,7 @@ def grid(asked: Arguments) -> None:
     """Lay the first samples out as one picture."""
     from amd.report.gallery import grid
 
-    run, prompts = _run(asked), None
-    if run.system.track == "text":
-        from amd.train.conditions import prompts_for
-
-        prompts = prompts_for(run, asked.benchmark).texts
-    grid(asked.samples, asked.out, prompts=prompts)
+    grid(asked.samples, asked.out)
 
 
 def plane(asked: Arguments) -> None:
@@ -388,7 +383,7 @@ def parser() -> argparse.ArgumentParser:
     verb(reference, "seed", "benchmark", "out")
     verb(score, "system", "seed", "benchmark", "samples", "reference", "out", "records")
     verb(trace, "system", "seed", "benchmark", "reference", "out")
-    verb(grid, "system", "seed", "benchmark", "samples", "out")
+    verb(grid, "samples", "out")
     verb(plane, "problem", "out", "state", "budget")
     verb(track, "system", "seed")
     verb(pull, "system", "seed")

@@ -227,6 +227,8 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
         "versions": versions(),
         "created": created(),
     }
+    if run.system.track == "text":
+        manifest["prompts"] = list(prompts_for(run, benchmark.name).texts)  # what the labels count
     write_samples(Path(out), images, wanted, manifest)
 
 

@@ -19,10 +19,10 @@ GAP = 2
 CAPTIONS, WIDTH = "captions", "tile width"  # what a grid with prompts says of itself
 
 
-def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10, prompts: Sequence[str] | None = None) -> None:
+def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None:
     """`samples`/samples.npz -> one png: the first `columns` samples of each class, of `rows` classes evenly spaced.
 
-    `prompts`: what the labels count, if they are no classes; each row's is written beside it.
+    Where the manifest beside it has prompts, which the labels then count, each row's is written beside it.
     ValueError names the file where samples or labels are missing.
     """
     file = Path(samples) / "samples.npz"
@@ -34,6 +34,7 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10, prompts
         images, labels = content["arr_0"], content["labels"]
     classes = np.unique(labels)
     shown = classes[np.linspace(0, len(classes) - 1, min(rows, len(classes))).round().astype(int)]
+    prompts = _prompts(Path(samples) / "manifest.json")
     cell = CELL if prompts is None else PROMPTED
     picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown], cell)
     about = PngInfo()
@@ -47,6 +48,10 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10, prompts
         picture = captioned(picture.convert("RGB"), captions)
     about.add_text("Description", f"classes {', '.join(str(label) for label in shown)}, one per row; from {file}")
     write(Path(out), lambda part: picture.save(part, format="PNG", pnginfo=about))
+
+
+def _prompts(manifest: Path) -> Sequence[str] | None:
+    return json.loads(manifest.read_text()).get("prompts") if manifest.is_file() else None
 
 
 def captioned(picture: Image.Image, captions: Sequence[str], width: int = 320, most: int = 140) -> Image.Image:

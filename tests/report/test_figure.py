@@ -149,7 +149,9 @@ def test_class_with_fewer_samples_leaves_white_places() -> None:
 
 def test_a_grid_of_prompts_says_them(results, tmp_path: Path) -> None:
     prompts = [f"{count} red hearts left of a box" for count in range(12)]
-    grid(results.samples("s", count=12, classes=12, channels=3, side=32), tmp_path / "grid.png", prompts=prompts)
+    folder = results.samples("s", count=12, classes=12, channels=3, side=32)
+    (folder / "manifest.json").write_text(json.dumps({"prompts": prompts}))
+    grid(folder, tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:
         shown = json.loads(picture.info["captions"])
         tiles = np.asarray(picture)[:, : int(picture.info["tile width"])]
@@ -164,7 +166,8 @@ def test_gallery_of_prompts_has_a_column_for_each_system(results) -> None:
     prompts = [f"prompt {index}" for index in range(12)]
     for system in ("sdxl-teacher", "sdxl-amd"):
         folder = results.samples(plan.samples("tiny", system, 0, "coco10k"), count=12, classes=12, channels=3, side=32)
-        grid(folder, results.root / plan.grid("tiny", system, 0), prompts=prompts)
+        (folder / "manifest.json").write_text(json.dumps({"prompts": prompts}))
+        grid(folder, results.root / plan.grid("tiny", system, 0))
     content, caption, _ = drawn(results, "gallery-text")
     assert set(content["systems"]) == {"Teacher", "AMD"}
     assert "A row per prompt" in caption

@@ -19,7 +19,6 @@ TENSORS = {
     "reference",
     "sample",
     "gather",
-    "grid",
     "score",
     "trace",
     "plan",

@@ -181,13 +181,8 @@ def traced(wildcards):
 @known
 def first_samples(wildcards):
     """The samples of a run that its grid shows: those of its track's first benchmark."""
-    return plan.samples(wildcards.scale, wildcards.run, wildcards.seed, shown_benchmark(wildcards))
-
-
-@known
-def shown_benchmark(wildcards):
-    """The benchmark whose samples a run's grid shows."""
-    return plan.grid_benchmark(LIBRARY, run_of(wildcards).system.track)
+    benchmark = plan.grid_benchmark(LIBRARY, run_of(wildcards).system.track)
+    return plan.samples(wildcards.scale, wildcards.run, wildcards.seed, benchmark)
 
 
 def scores(wildcards):

@@ -147,9 +147,7 @@ rule grid:
         **footprint("grid"),
     params:
         digest=digest("grid"),
-        benchmark=shown_benchmark,
     message:
         "Grid of {wildcards.run}, seed {wildcards.seed}"
     shell:
-        "python -m amd grid --scale {wildcards.scale} --system {wildcards.run} --seed {wildcards.seed}"
-        " --benchmark {params.benchmark} --samples {input.samples} --out {output} > {log} 2>&1"
+        "python -m amd grid --samples {input.samples} --out {output} > {log} 2>&1"
