@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from amd.config import plan
@@ -14,8 +15,10 @@ from amd.config.served import TASKS
 from amd.data.prompts import prompts
 from amd.measure.geneval import TAGS
 from amd.report.figure import build as draw
+from amd.report.gallery import CAPTIONS, grid
 from amd.report.table import build as tabulate
 from amd.train.cast import method_of
+from amd.train.conditions import prompts_for
 
 pytestmark = pytest.mark.slow
 STUDENTS = ("sdxl-dmd2", "sdxl-d-dmd", "sdxl-magic", "sdxl-dmdr", "sdxl-amd", "sdxl-amd-literal", "sdxl-dmd2-one")
@@ -98,12 +101,18 @@ def test_the_distance_has_a_floor(made) -> None:
     assert content["metrics"]["fid"] > content["floor"]["half"]["fid"] > 0
 
 
-def test_samples_ask_for_each_prompt_as_often_as_the_benchmark_says(made) -> None:
+def test_samples_ask_for_each_prompt_as_often_as_the_benchmark_says_and_say_them(made, tmp_path: Path) -> None:
     with made() as track:
         track.scored("sdxl-amd", "geneval")
         with np.load("results/smoke/sdxl-amd/seed0/samples/geneval/samples.npz") as file:
             assert file["labels"].tolist() == [i // 4 for i in range(24)]
             assert file["arr_0"].shape == (24, 32, 32, 3)
+        manifest = json.loads(Path("results/smoke/sdxl-amd/seed0/samples/geneval/manifest.json").read_text())
+        asked = prompts_for(track.run("sdxl-amd"), "geneval").texts
+        assert manifest["prompts"] == list(asked)
+        grid(Path("results/smoke/sdxl-amd/seed0/samples/geneval"), tmp_path / "grid.png")
+        with Image.open(tmp_path / "grid.png") as picture:
+            assert json.loads(picture.info[CAPTIONS]) == list(asked)
 
 
 def test_tables_and_figure_9_are_made_of_it(made, tmp_path: Path) -> None:
