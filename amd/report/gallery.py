@@ -39,14 +39,15 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None
     picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown], cell)
     about = PngInfo()
     if prompts is not None:
-        if max(picture.height // len(shown), 1) > MOST:
+        if picture.height > MOST * len(shown):
             factor = MOST * len(shown) / picture.height
             picture = picture.resize((round(picture.width * factor), MOST * len(shown)), Image.Resampling.LANCZOS)
         captions = [prompts[label] for label in shown]
         about.add_itxt(CAPTIONS, json.dumps(captions))
         about.add_text(WIDTH, str(picture.width))
         picture = captioned(picture.convert("RGB"), captions)
-    about.add_text("Description", f"classes {', '.join(str(label) for label in shown)}, one per row; from {file}")
+    asked = "classes" if prompts is None else "prompts"
+    about.add_text("Description", f"{asked} {', '.join(str(label) for label in shown)}, one per row; from {file}")
     write(Path(out), lambda part: picture.save(part, format="PNG", pnginfo=about))
 
 
