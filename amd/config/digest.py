@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from amd.config.methods import DATA_READERS, REWARDED, TETHERED
 from amd.config.schema import (
+    PROMPTED,
     Benchmark,
     ClassSizes,
     Domain,
@@ -21,7 +22,8 @@ from amd.config.schema import (
     Scale,
     Scorer,
     System,
-    TrackSizes,
+    TextSizes,
+    VideoSizes,
 )
 
 WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
@@ -49,26 +51,24 @@ def run_digest(
 ) -> str:
     """What a student, a teacher, a classifier or a scorer becomes; the last three are digests of those runs."""
     content: dict[str, Any] = {"precision": scale.precision, "pixels": domain.pixels}
-    if system.track == "text":
-        assert scale.text is not None
-        sizes: TrackSizes = scale.text
-        content |= {"encoder": _encoder(domain.encoder), "images": scale.text.images}
-        network: Any = scale.text.network
+    sizes = scale.sizes(system.track)
+    if isinstance(sizes, TextSizes):
+        content |= {"encoder": _encoder(domain.encoder), "images": sizes.images}
+    elif isinstance(sizes, VideoSizes):
+        content |= {"encoder": _encoder(domain.encoder), "clips": sizes.clips, "clip": domain.clip}
     else:
-        assert scale.klass is not None, "checked when the domain was asked for"
-        sizes = scale.klass
         content |= {"classes": domain.classes}
-        network = scale.klass.network
+    network: Any = sizes.network  # type: ignore[attr-defined]
     if system.kind == "classifier":
         content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
-        assert scale.klass is not None
-        return digest(content | {"pretraining": scale.klass.classifier})
+        assert isinstance(sizes, ClassSizes)
+        return digest(content | {"pretraining": sizes.classifier})
     if system.release is not None:
         return digest({"released": _release(system.release), "cfg_weight": system.cfg_weight})
     if system.kind == "scorer":
-        assert scale.text is not None
+        assert isinstance(sizes, TextSizes | VideoSizes)
         content |= {"system": system.model_dump(exclude=WORDS | STUDENT, exclude_none=True), "data": domain.data}
-        return digest(content | {"pretraining": scale.text.scorers.get(_architecture(system))})
+        return digest(content | {"pretraining": sizes.scorers.get(_architecture(system))})
     content |= {"latents": domain.latents, "network": network, "autoencoder": domain.autoencoder}
     if system.kind == "teacher":
         # cfg_weight is how it is sampled, see sample_digest: the weights do not know it
@@ -90,9 +90,10 @@ def run_digest(
         content |= {"cfg_weight": domain.cfg_weight}
     if domain.force != 1:
         content |= {"force": domain.force}
-    if system.track == "text":
-        assert scale.text is not None
-        content |= {"prompts": domain.prompts.get("train"), "count": scale.text.prompts.get("train")}
+    if isinstance(sizes, TextSizes | VideoSizes):
+        content |= {"prompts": domain.prompts.get("train"), "count": sizes.prompts.get("train")}
+    if isinstance(sizes, VideoSizes):
+        content |= {"streaming": sizes.streaming}
     if system.method in REWARDED:
         content |= {"reward": scorer_content(domain.reward, reward)}
     if system.method in TETHERED:
@@ -132,14 +133,15 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
     """The images of a benchmark: which noise and labels, how many, decoded by what."""
     content: dict[str, Any] = {"run": run, "labels": benchmark.labels, "seed": benchmark.seed, "count": count}
     content |= {"autoencoder": domain.autoencoder, "version": benchmark.version}
-    if system.track == "text":
+    if system.track in PROMPTED:
         prompts = domain.prompts.get(benchmark.name)
         left_out = {"categories"} if prompts and prompts.eight_bits else {"categories", "eight_bits"}
         content |= {"prompts": prompts and prompts.model_dump(exclude=left_out), "each": benchmark.per_prompt}
     if system.kind == "teacher":
-        sizes = scale.text if system.track == "text" else scale.klass
-        assert sizes is not None
-        content |= {"steps": sizes.teacher_steps, "cfg_weight": domain.cfg_weight or system.cfg_weight}
+        content |= {
+            "steps": scale.sizes(system.track).teacher_steps,
+            "cfg_weight": domain.cfg_weight or system.cfg_weight,
+        }
     return digest(content)
 
 

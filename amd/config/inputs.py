@@ -6,7 +6,7 @@ from amd.config.check import RULES
 from amd.config.load import Library, Run
 from amd.config.paths import checkpoint, reference, samples, shard
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import Benchmark, Domain, Figure, Table
+from amd.config.schema import PROMPTED, Benchmark, Domain, Figure, Table
 from amd.config.served import PACKAGES, served
 
 
@@ -41,8 +41,8 @@ def judged_run(library: Library, scale: str, seed: int, benchmark: str) -> Run:
 
 def sample_count(run: Run, benchmark: Benchmark) -> int:
     """How many samples a benchmark has at the run's scale; 0: as many as its prompts' source has."""
-    if run.system.track == "text":
-        return run.text.prompts.get(benchmark.name, 0) * benchmark.per_prompt
+    if run.system.track in PROMPTED:
+        return run.prompted.prompts.get(benchmark.name, 0) * benchmark.per_prompt
     return run.klass.samples
 
 

@@ -28,6 +28,7 @@ from amd.config.schema import (
     TextSizes,
     Track,
     TrackSizes,
+    VideoSizes,
 )
 
 __all__ = ["ConfigError", "Library", "Run", "load"]
@@ -57,7 +58,7 @@ class Run:
     @property
     def sizes(self) -> TrackSizes:
         """The scale's sizes of the run's track."""
-        return self.text if self.system.track == "text" else self.klass
+        return self.scale.sizes(self.system.track)
 
     @property
     def cfg_weight(self) -> float:
@@ -81,6 +82,20 @@ class Run:
         """The scale's sizes of the text track."""
         assert self.scale.text is not None, "checked when the domain was asked for"
         return self.scale.text
+
+    @property
+    def video(self) -> VideoSizes:
+        """The scale's sizes of the video track, or of image to video."""
+        sizes = self.sizes
+        assert isinstance(sizes, VideoSizes)
+        return sizes
+
+    @property
+    def prompted(self) -> TextSizes | VideoSizes:
+        """The scale's sizes of a track that is asked by prompts."""
+        sizes = self.sizes
+        assert isinstance(sizes, TextSizes | VideoSizes)
+        return sizes
 
     @property
     def reads(self) -> tuple["Run", ...]:
@@ -162,9 +177,7 @@ class Library:
         assert entry.teacher is not None, "checked at load"
         if stage not in (None, entry.stage, "ablation"):
             raise ConfigError(f"{self.root}/systems/{system}.yaml: its stage is '{entry.stage}'; it has no '{stage}'")
-        track = sizes.text if entry.track == "text" else sizes.klass
-        assert track is not None, "checked with the domain"
-        stages = track.iterations
+        stages = sizes.sizes(entry.track).iterations
         iterations = stages[stage or entry.stage]
         name = system if iterations == stages[entry.stage] else system + ABLATION
         start_seed = seed if self.system(entry.start).kind == "student" else entry.teacher_seed

@@ -11,9 +11,12 @@ Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-Track = Literal["plane", "class", "text", "video"]
+Track = Literal["plane", "class", "text", "video", "i2v"]
 Stage = Literal["short", "long", "finetune", "ablation"]
-ScorerArchitecture = Literal["align-plain", "align-residual", "detector"]
+VIDEO: tuple[Track, ...] = ("video", "i2v")
+PROMPTED: tuple[Track, ...] = ("text", *VIDEO)
+"""Tracks that are asked by prompts, whose samples a panel judges."""
+ScorerArchitecture = Literal["align-plain", "align-residual", "detector", "clip-plain", "clip-residual"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -92,6 +95,43 @@ class Pretraining(Closed):
     label_dropout: Share = 0.1  # teachers only: share of labels replaced by the null class (CFG)
 
 
+class WanSize(Closed):
+    """The size of a diffusers WanTransformer3DModel, whose patches are 1 x `patch` x `patch`.
+
+    Wan2.1 1.3B: width 1536, depth 30, heads 12, ffn 8960; 14B: 5120, 40, 40, 13824; both: patch 2, context 4096,
+    frequencies 256; 14B I2V besides: image_context 1280.
+    """
+
+    patch: Positive
+    width: Positive
+    depth: Positive
+    heads: Positive
+    ffn: Positive
+    context: Positive  # width of the text states
+    frequencies: Positive = 256  # of the embedding of time
+    image_context: Positive | None = None  # width of the states of a first frame (I2V); None: none are read
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "WanSize":
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} is not a multiple of 2 x heads {self.heads}: rotations turn pairs")
+        return self
+
+
+class Streaming(Closed):
+    """How a causal student makes a clip: chunk by chunk, each looking at the frames before it. In latent frames."""
+
+    chunk: Positive
+    window: Positive  # frames that are attended, those of the chunk and of the sink included
+    sink: Annotated[int, Field(ge=0)]  # the first frames, which are never dropped
+
+    @model_validator(mode="after")
+    def _room(self) -> "Streaming":
+        if self.window < self.sink + self.chunk:
+            raise ValueError(f"window {self.window} has no room for sink {self.sink} and chunk {self.chunk}")
+        return self
+
+
 class TrackSizes(Closed):
     """Sizes that every track of trained images has."""
 
@@ -130,6 +170,17 @@ class TextSizes(TrackSizes):
     prompts: dict[str, Positive] = {}  # "train" or a benchmark -> how many of its source's prompts; absent: all
 
 
+class VideoSizes(TrackSizes):
+    """Sizes of the video track (Tables 5 and 6), and of image to video (Tables 10 and 11)."""
+
+    network: WanSize
+    streaming: Streaming | None = None  # of the systems whose backbone streams
+    recompute: bool = False  # gradient checkpointing of student and fake
+    clips: Positive | None = None  # captioned clips that a teacher trained here, or a critic, sees; None: all
+    scorers: dict[ScorerArchitecture, Pretraining] = {}
+    prompts: dict[str, Positive] = {}  # "train" or a benchmark -> how many of its source's prompts; absent: all
+
+
 class PlaneSizes(Closed):
     """Sizes of the 2-D track (Figures 7 and 8)."""
 
@@ -157,7 +208,15 @@ class Scale(Closed):
     plane: PlaneSizes | None = None
     klass: ClassSizes | None = Field(default=None, alias="class")
     text: TextSizes | None = None
+    video: VideoSizes | None = None
+    i2v: VideoSizes | None = None
     footprints: dict[str, Footprint]  # rule -> footprint; "default" serves the rules not named
+
+    def sizes(self, track: Track) -> TrackSizes:
+        """Of a track of trained images or clips; `amd.config.check.misfit` says where there are none."""
+        found: TrackSizes | None = getattr(self, "klass" if track == "class" else track)
+        assert found is not None, f"scale {self.name} has no sizes of the {track} track: checked with the domain"
+        return found
 
 
 # --- domains: where assets come from ---------------------------------------------------------------------------------
@@ -240,6 +299,16 @@ class Scorer(Closed):
     times: Rate = 1.0  # what its mean is multiplied by in a table (the paper prints HPSv2 and ImageReward x 100)
 
 
+class Clip(Closed):
+    """What a video has besides channels and height."""
+
+    frames: Positive
+    width: Positive
+    latent_frames: Positive
+    latent_width: Positive
+    fps: Positive
+
+
 class Domain(Closed):
     """What stands in for the paper's assets."""
 
@@ -248,8 +317,9 @@ class Domain(Closed):
     track: Track
     stand_in: str | None = None  # what this replaces, said in every banner; None at paper scale
     classes: Annotated[int, Field(ge=0)] = 0  # of the class track
-    pixels: tuple[Positive, Positive]  # (channels, side)
-    latents: tuple[Positive, Positive]  # (channels, side) of what the network sees
+    pixels: tuple[Positive, Positive]  # (channels, side); of clips (channels, height)
+    latents: tuple[Positive, Positive]  # the same of what the network sees
+    clip: Clip | None = None  # of the video tracks: the other sides of both
     data: Data | None = None  # None: nothing reads real images (paper scale: statistics are an asset of the judge)
     real: Data | None = None  # what a Frechet distance compares with in the text track; None: data
     autoencoder: Autoencoder | None = None
@@ -265,6 +335,24 @@ class Domain(Closed):
     reward: Scorer
     judge: Scorer
     metrics: dict[str, str]  # metric key -> its honest name here, e.g. fid -> FD-digits
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """S: (C, H, H), or (C, F, H, W) of clips."""
+        channels, side = self.latents
+        return (channels, side, side) if self.clip is None else (channels, *self._sides(side, latent=True))
+
+    @property
+    def pixel_shape(self) -> tuple[int, ...]:
+        """(C, H, H), or (C, F, H, W) of clips."""
+        channels, side = self.pixels
+        return (channels, side, side) if self.clip is None else (channels, *self._sides(side, latent=False))
+
+    def _sides(self, height: int, latent: bool) -> tuple[int, int, int]:
+        assert self.clip is not None
+        if latent:
+            return self.clip.latent_frames, height, self.clip.latent_width
+        return self.clip.frames, height, self.clip.width
 
 
 # --- systems: one per row anyone prints ------------------------------------------------------------------------------
