@@ -90,7 +90,7 @@ def begin_beside(site: Site, run: str, seed: int) -> str:
     """
     digest = load(site.folder / "config").run(run, SCALE, seed).digest
     if digest not in BESIDE:
-        out, state = f"beside/{run}-{seed}", f"beside/state-{run}-{seed}"
+        out, state = f"beside/{run}-{seed}-{digest}", f"beside/state-{run}-{seed}-{digest}"
         verb = f"distill --scale {SCALE} --system {run} --seed {seed} --out {out} --state {state}"
         BESIDE[digest] = site.begin_amd(*verb.split()), site.folder / out
     return digest
