@@ -276,6 +276,7 @@ def export(asked: Arguments) -> None:
             kind=kind,
             steps=numbers["steps"],
             first=numbers["first"],
+            shift=numbers["shift"],
             scale=lora.scale,
             about=about,
         )

@@ -32,9 +32,9 @@ LORA = "pytorch_lora_weights.safetensors"  # the name that load_lora_weights loo
 COPIED = {".json", ".txt", ".model", ".safetensors"}  # of a component; nothing that would have to be unpickled
 
 
-def timesteps(steps: int, first: float = 0.0) -> list[int]:
+def timesteps(steps: int, first: float = 0.0, shift: float = 1.0) -> list[int]:
     """The levels at which a student of so many steps is asked: 4 -> [999, 749, 499, 249]."""
-    times = torch.tensor([first, *grid(steps)[1:]], dtype=torch.float64)
+    times = torch.tensor([first, *grid(steps, shift)[1:]], dtype=torch.float64)
     return stable_diffusion_path().index(times).tolist()
 
 
@@ -63,6 +63,7 @@ def export(
     steps: int,
     eta: float = 1.0,
     first: float = 0.0,
+    shift: float = 1.0,
     scale: float = 1.0,
     dtype: torch.dtype = torch.float32,
     about: str = "",
@@ -70,10 +71,10 @@ def export(
     """Write `out`, which DiffusionPipeline.from_pretrained loads: beside, then renamed; an older one is replaced.
 
     `student`: a UNetBackbone's state dict; low-rank branches in it are merged at `scale`. `teacher`: the folder whose
-    text encoders, tokenizers and autoencoder go with it. `steps`, `eta`, `first`: of the rollout it was trained with.
+    text encoders, tokenizers and autoencoder go with it. `steps`, `eta`, `first`, `shift`: of its own rollout.
     ValueError for a rollout that no stock scheduler does, or weights that are not those of the teacher's UNet.
     """
-    asked = timesteps(steps, first)
+    asked = timesteps(steps, first, shift)
     if steps > 1 and eta != 1:
         raise ValueError(f"eta {eta}: LCMScheduler draws fresh noise at every step, which is eta 1")
     teacher, out = Path(teacher), Path(out)
@@ -107,6 +108,7 @@ def export_lora(
     kind: Kind,
     steps: int,
     first: float = 0.0,
+    shift: float = 1.0,
     scale: float = 1.0,
     about: str = "",
 ) -> None:
@@ -127,7 +129,7 @@ def export_lora(
     part.mkdir(parents=True)
     save_file(tensors, part / LORA, metadata={"format": "pt"})
     scheduler().save_pretrained(part / "scheduler")
-    (part / "README.md").write_text(_readme(kind, timesteps(steps, first), about, "lora"))
+    (part / "README.md").write_text(_readme(kind, timesteps(steps, first, shift), about, "lora"))
     shutil.rmtree(out, ignore_errors=True)
     os.replace(part, out)
 

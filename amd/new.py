@@ -118,9 +118,9 @@ def finish(library: Library, run: Run) -> None:
     teacher = Path(MIRROR) / "teacher"
     export(weights(run), teacher, Path("pipeline"), **rollout, about=about)
     if (lora := run.system.student_lora) is not None:
-        steps, first = rollout["steps"], rollout["first"]
+        times = {key: rollout[key] for key in ("steps", "first", "shift")}
         branches = weights(run, "student_lora")
-        export_lora(branches, Path("lora"), kind=_kind(run), steps=steps, first=first, scale=lora.scale, about=about)
+        export_lora(branches, Path("lora"), kind=_kind(run), scale=lora.scale, about=about, **times)
     benchmark = library.benchmarks[PREVIEW]
     assert run.teacher is not None
     columns = {}

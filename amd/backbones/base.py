@@ -20,6 +20,8 @@ BACKBONES: dict[str, str] = {
     "sit": "amd.backbones.sit:SiTBackbone",
     "mlp2d": "amd.backbones.toy:MLP2D",
     "unet": "amd.backbones.unet:UNetBackbone",
+    "wan": "amd.backbones.wan:WanBackbone",
+    "wan-streaming": "amd.backbones.wan_streaming:StreamingWan",
 }
 """Name in a system's file -> module:class, imported when it is asked for."""
 

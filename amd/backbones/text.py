@@ -42,6 +42,7 @@ ENCODERS: dict[str, str] = {
     "minilm": "amd.backbones.minilm:minilm",
     "sd15": "amd.backbones.clip_text:sd15",
     "sdxl": "amd.backbones.clip_text:sdxl",
+    "umt5": "amd.backbones.umt5:umt5",
 }
 """Name in a domain's `encoder` -> module:function (files, device, side, length) -> TextEncoder, imported on demand."""
 
@@ -52,7 +53,7 @@ def text_encoder(
     """An encoder on `device`.
 
     `files`: its files, or the folder that has them; minilm finds its own in an installed package where there are none.
-    `side`: of the picture in pixels, which SDXL is told. `length`: L, where the encoder lets one choose (minilm: 20).
+    `side`: of the picture in pixels, which SDXL is told. `length`: L, where one may choose it (minilm: 20, umt5: 512).
 
     Raises ValueError for an unknown name, a length it does not have, weights that are others; FileNotFoundError for
     files that are not there, naming them.

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from amd.backbones.base import Backbone
 from amd.backbones.bottleneck import BottleneckCritic
+from amd.backbones.recompute import recomputed
 from amd.config.schema import UNetSize
 from amd.distill.noise import generator
 from amd.distill.path import Discrete, to_x0
@@ -101,27 +101,6 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Ten
         scores = (scores.unflatten(0, (batch, heads)) + mask[:, None]).flatten(0, 1)
     out = torch.bmm(scores.softmax(2).to(v.dtype), v)
     return out.view(batch, heads, tokens, head).transpose(1, 2).reshape(batch, tokens, width)
-
-
-def recomputed(block: nn.Module, *inputs: Any) -> Any:
-    """`block(*inputs)`, whose activations are computed again in the backward pass.
-
-    Weights that were frozen in the forward pass are so in the second one too, though they may train again by then: a
-    critic's features carry a gradient to the student through a fake teacher that is not to have any.
-    """
-    asked = [(weight, weight.requires_grad) for weight in block.parameters()]
-
-    def run(*inputs: Any) -> Any:
-        changed = [(weight, before) for weight, before in asked if weight.requires_grad != before]
-        for weight, before in changed:
-            weight.requires_grad_(before)
-        try:
-            return block(*inputs)
-        finally:
-            for weight, before in changed:
-                weight.requires_grad_(not before)
-
-    return checkpoint(run, *inputs, use_reentrant=False)
 
 
 class Encoded(NamedTuple):

@@ -1,6 +1,6 @@
 """Which numbers each method's row has, without importing torch; tests/paper holds this against amd.distill.methods."""
 
-_MATCHING = {"low", "high", "normaliser", "ratio", "samples", "eta", "steps", "first"}
+_MATCHING = {"low", "high", "normaliser", "ratio", "samples", "eta", "steps", "first", "shift"}
 _ADAPTIVE = _MATCHING | {"s", "clip"}
 
 TAKES: dict[str, frozenset[str]] = {

@@ -285,7 +285,7 @@ class PublishedTeacher(Closed):
 
     asset: Asset
     shards: list[Asset] | None = None  # further files of weights that are published in parts (diffusers)
-    layout: Literal["sit", "repa", "diffusers"]  # whose key names and time arrow the file has
+    layout: Literal["sit", "repa", "diffusers", "wan", "self-forcing"]  # whose key names and time arrow the file has
 
 
 class Scorer(Closed):
@@ -380,6 +380,7 @@ class Numbers(Closed):
     eta: Share | None = None  # backward simulation: 1 fresh noise, 0 ODE
     steps: Positive | None = None  # of the student's rollout
     first: Share | None = None  # time at which the student is asked for pure noise; 0.6 is DMD2's one step (index 399)
+    shift: Rate | None = None  # of the student's and of the re-noising times towards noise; 1: none, LongLive has 5
     dims: Positive | None = None  # size of the latent at which lam was tuned; it is scaled to the own one
 
 

@@ -14,6 +14,14 @@ Kind = Literal["x0", "eps", "velocity"]
 """What a network predicts: the clean sample, the noise, or dx_t/dt = d(alpha)/dt x + d(sigma)/dt eps."""
 
 
+def shifted(t: Tensor, shift: float) -> Tensor:
+    """Times moved towards noise: sigma -> s sigma / (1 + (s - 1) sigma), sigma = 1 - t. 1 / s is the way back.
+
+    What a larger latent asks for: the same noise hides less of it (SD3, arXiv 2403.03206, Sec. 5.3.2; Wan2.1: s = 5).
+    """
+    return t if shift == 1 else t / (t + shift * (1 - t))
+
+
 def rows(values: Tensor, like: Tensor) -> Tensor:
     """(B,) -> (B, 1, ..., 1) in the precision and on the device of `like` (B, *S)."""
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))

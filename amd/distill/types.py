@@ -7,7 +7,7 @@ Displacements: d = x - x0_hat points from the target to the sample; g is what x 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -34,6 +34,27 @@ class Denoiser(Protocol):
 
     def __call__(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """x_t (B, *S), t (B,) -> x0_hat (B, *S)."""
+        ...
+
+
+class Stream(Protocol):
+    """A causal student at the door: it makes clips (B, C, F, H, W) chunk by chunk, c frames at a time."""
+
+    @property
+    def chunk(self) -> int:
+        """c."""
+        ...
+
+    def empty(self, rows: int) -> Any:
+        """What is known before the first frame. Contexts are values: nothing changes one that was given."""
+        ...
+
+    def predict(self, x_t: Tensor, t: Tensor, cond: Condition, context: Any) -> Tensor:
+        """x_t (B, C, c, H, W), the next chunk at t (B,) -> x0_hat of it."""
+        ...
+
+    def remember(self, x0: Tensor, cond: Condition, context: Any) -> Any:
+        """The context after the clean chunk x0 (B, C, c, H, W), without graph."""
         ...
 
 
@@ -89,6 +110,7 @@ class Cast:
     real_data: Callable[["Noise"], tuple[Tensor, Condition]] | None = None
     """Real samples for the discriminator: noise -> (x (B, *S), cond)."""
     set_pull: Callable[[float], None] | None = None
+    stream: Stream | None = None  # the student, where it makes clips chunk by chunk: rollouts ask it and not `student`
     gather: Callable[[Tensor], Tensor] = lambda rows: rows
     """(b,) of this rank -> the rows of all ranks in rank order; the identity in one process."""
 

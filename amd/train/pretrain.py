@@ -87,8 +87,12 @@ def convert(run: Run, out: Path) -> None:
         files = [file, *(locate(asset, run.mirror) for asset in published.shards or ())]
         tensors = {name: tensor for part in files for name, tensor in load_file(part).items()}
         fill(module, {f"network.{name}": tensor.float() for name, tensor in tensors.items()}, str(file))
-    elif isinstance(module, SiTBackbone):
+    elif isinstance(module, SiTBackbone) and published.layout in ("sit", "repa"):
         load_published(module, file, published.layout)
+    elif published.layout in ("wan", "self-forcing"):
+        from amd.backbones.wan_keymaps import load_wan  # with diffusers' transformers: where one is asked for
+
+        load_wan(module, [file, *(locate(asset, run.mirror) for asset in published.shards or ())], published.layout)
     else:
         raise ValueError(f"system {run.name}: layout {published.layout!r} is none of backbone {run.system.backbone!r}")
     origin = {"file": published.asset.file, "sha256": sha256(file), "layout": published.layout}

@@ -23,7 +23,7 @@ from amd.distill.types import Condition, Denoiser
 from amd.train.devices import Ranks
 
 LARGEST = 2**26  # parameters that are gathered at a time, where a block has blocks inside: 256 MB in float32
-METHODS = ("predict_x0", "native_loss", "features")  # of a backbone, besides `forward`
+METHODS = ("predict_x0", "native_loss", "features", "predict", "remember", "masked")  # of a backbone, besides `forward`
 
 M = TypeVar("M", bound=nn.Module)
 

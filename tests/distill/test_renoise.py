@@ -9,7 +9,9 @@ from scipy.special import betainc
 from torch import Tensor
 
 from amd.distill.noise import Noise
+from amd.distill.path import shifted
 from amd.distill.renoise import Levels, annealed_beta, cleaner_ca, uniform
+from amd.distill.rollout import grid
 
 N = 4096
 NOISE = Noise(0, 0, N, dtype=torch.float64)
@@ -92,7 +94,51 @@ def test_the_mirrored_law_is_dmdrs_in_its_own_arrow_of_time() -> None:
     assert kolmogorov(1 - t, stats.beta(4, 1.5)) > 0.01
 
 
-@pytest.mark.parametrize("law", [uniform(), uniform(share="group"), cleaner_ca(), annealed_beta()], ids=str)
+def noisier(sigma: Tensor, s: float) -> Tensor:
+    """LongLive's own form, where sigma = 1 is noise."""
+    return s * sigma / (1 + (s - 1) * sigma)
+
+
+def test_a_shift_moves_times_towards_noise_and_its_inverse_moves_them_back() -> None:
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    assert shifted(t, 1.0) is t
+    torch.testing.assert_close(1 - shifted(t, 5.0), noisier(1 - t, 5.0), rtol=0, atol=1e-15)
+    torch.testing.assert_close(shifted(shifted(t, 5.0), 0.2), t, rtol=0, atol=1e-15)
+    assert shifted(t, 5.0)[[0, -1]].tolist() == [0, 1]
+
+
+def test_uniform_times_are_shifted_and_then_clamped() -> None:
+    """LongLive: t ~ U[0, 1), then the shift, then [20, 980] of 1,000; its times count noise."""
+    t = uniform(shift=5.0)(NOISE, START, 8, 0.0).t_dm
+    torch.testing.assert_close(1 - t, noisier(1 - U, 5.0).clamp(0.02, 0.98), rtol=0, atol=1e-15)
+    assert (t == 0.02).double().mean().item() == pytest.approx(0.093, abs=0.02)  # sigma above 0.907 ends there
+    assert t.median() < 0.2 < U.median()
+    group = uniform(shift=5.0, share="group")(NOISE, START, 8, 0.0).t_dm.reshape(-1, 8)
+    assert torch.equal(group, group[:, :1].expand_as(group))
+
+
+def test_ddmd_with_a_shift_is_uniform_before_it() -> None:
+    t_g = torch.tensor(grid(4, 5.0), dtype=torch.float64).repeat(N // 4)
+    levels = cleaner_ca(shift=5.0)(NOISE, t_g, 8, 0.0)
+    assert torch.equal(levels.t_dm, uniform(shift=5.0)(NOISE, START, 8, 0.0).t_dm)
+    assert (levels.t_ca >= t_g).all()
+    for step in range(4):
+        mine = levels.t_ca[step::4]
+        free = shifted(mine[(mine > 0.02) & (mine < 0.98)], 0.2)  # before the shift, where nothing was clamped
+        low, high = max(step / 4, shifted(torch.tensor(0.02), 0.2).item()), shifted(torch.tensor(0.98), 0.2).item()
+        assert kolmogorov(free, stats.uniform(low, high - low)) > 0.01
+
+
+def test_annealed_beta_is_shifted_last() -> None:
+    for progress in (0.1, 0.9):
+        plain = annealed_beta()(NOISE, START, 8, progress).t_dm
+        assert torch.equal(annealed_beta(shift=3.0)(NOISE, START, 8, progress).t_dm, shifted(plain, 3.0))
+
+
+LAWS = [uniform(), uniform(share="group"), uniform(shift=5.0), cleaner_ca(), cleaner_ca(shift=5.0), annealed_beta()]
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
 def test_ranks_and_parts_see_slices_of_the_same_times(law: object) -> None:
     whole: Levels = law(NOISE, START, 8, 0.1)  # type: ignore[operator]
     for rank in range(4):

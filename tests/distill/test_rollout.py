@@ -29,6 +29,17 @@ def at(value: float) -> Tensor:
 def test_grid() -> None:
     assert grid(1) == [0.0]
     assert grid(4) == [0.0, 0.25, 0.5, 0.75]
+    longlive = [1000, 937.5, 2500 / 3, 625]  # [1000, 750, 500, 250], warped by 5; its times count noise
+    assert [1000 * (1 - t) for t in grid(4, 5.0)] == pytest.approx(longlive, abs=1e-9)
+
+
+def test_a_shift_moves_every_time_but_the_first() -> None:
+    company, draws = Company(), noise()
+    asked = []
+    student = company.student.x0
+    cast = company.cast(student=lambda x_t, t, cond: asked.append(float(t[0])) or student(x_t, t, cond))
+    backward_simulation(steps=4, shift=5.0, first=0.01)(cast, BATCH.draw(draws), SHAPE, draws, False, True)
+    assert asked == [0.01, *grid(4, 5.0)[1:]]
 
 
 def test_one_step_is_the_student_at_pure_noise() -> None:

@@ -45,6 +45,15 @@ def test_scaling_multiplies_latents_and_gradients_flow_back():
     assert torch.equal(latents.grad, torch.full_like(latents, 2.0))
 
 
+def test_clips_are_rearranged_frame_by_frame():
+    codec, clips = PixelShuffleCodec(2, 2.9, 0.6), torch.randn(2, 3, 5, 4, 6)
+    latents = codec.encode(clips)
+    assert latents.shape == (2, 12, 5, 2, 3)
+    for frame in range(5):
+        assert torch.equal(latents[:, :, frame], codec.encode(clips[:, :, frame]))
+        assert torch.equal(codec.decode(latents)[:, :, frame], codec.decode(latents[:, :, frame]))
+
+
 def test_noise_is_not_read():
     pixels = torch.randn(1, 3, 4, 4)
     codec = PixelShuffleCodec(2)

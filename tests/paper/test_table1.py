@@ -99,8 +99,8 @@ def test_the_printed_taxonomy_is_the_rows_themselves() -> None:
 def test_the_printed_taxonomy_word_for_word() -> None:
     rows = {line.split(" | ")[0].strip("| "): line for line in taxonomy().splitlines()}
     assert rows["AMD (Ours)"] == (
-        "| AMD (Ours) | adaptive(s=0.5) | 0 | uniform(low=0.02, high=0.98, share=sample) | frozen() | "
-        "sharpened(k=1.0, normalise=batch) | backward_simulation(steps=1, eta=1.0, first=0.0) | "
+        "| AMD (Ours) | adaptive(s=0.5) | 0 | uniform(low=0.02, high=0.98, share=sample, shift=1.0) | frozen() | "
+        "sharpened(k=1.0, normalise=batch) | backward_simulation(steps=1, eta=1.0, first=0.0, shift=1.0) | "
         "two_time_scales(ratio=5, samples=fresh) |"
     )
     assert "| adversarial(lam=0.003, dims=12288) against discriminator(critic_lam=0.01) |" in rows["DMD2"]
