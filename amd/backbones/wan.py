@@ -142,13 +142,13 @@ class Wan(Backbone, ABC):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             text = self._text(cond, x)
             for index, block in enumerate(network.blocks[: max(layers) + 1] if layers else network.blocks):
-                inputs = (state, modulation, text, turn, None if past is None else past[index], reads)
+                inputs = (state, modulation, text, turn, None if past is None else past[index], reads, keep)
                 again = self.recompute and torch.is_grad_enabled()
-                state, keys, values = recomputed(block, *inputs) if again else block(*inputs)
+                state, kept = recomputed(block, *inputs) if again else block(*inputs)
                 if index in layers:
                     hidden[index] = state
                 if keep:
-                    own.append(Past(keys, values))
+                    own.append(kept)
         return States(state, time, hidden, tuple(own))
 
     def last(self, states: States) -> Tensor:

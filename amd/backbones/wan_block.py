@@ -132,31 +132,33 @@ class Block(nn.Module):
         turn: Turn,
         past: Past | None = None,
         reads: Sequence[Read] | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """x (B, N, D), time (B, T, 6, D) -> x, and the tokens' own keys (rotated) and values, (B, N, D) each.
+        keep: bool = False,
+    ) -> tuple[Tensor, Past | None]:
+        """x (B, N, D), time (B, T, 6, D) -> x, and the tokens' own keys (rotated) and values where they are to be kept.
 
         Every token reads all of `past` and of its own sequence; where there are `reads`, they say who reads what.
         """
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (self.scale_shift_table + time).unbind(2)
-        seen, keys, values = self._self_attention(modulated_norm(x, shift_a, scale_a, self.eps), turn, past, reads)
+        seen, own = self._self_attention(modulated_norm(x, shift_a, scale_a, self.eps), turn, past, reads)
         x = gated(x, gate_a, seen)
         norm = self.norm2
         x = x + self._cross_attention(
             F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps), text
         )
         up, down = self.ffn.net[0].proj, self.ffn.net[2]
-        return gated(x, gate_m, down(gelu(up(modulated_norm(x, shift_m, scale_m, self.eps))))), keys, values
+        x = gated(x, gate_m, down(gelu(up(modulated_norm(x, shift_m, scale_m, self.eps)))))
+        return x, own if keep else None
 
     def _self_attention(
         self, x: Tensor, turn: Turn, past: Past | None, reads: Sequence[Read] | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Past]:
         attn: WanAttention = self.attn1
         values = attn.to_v(x)
         query, keys = (
             rotate(normed(layer(x), norm), self.heads, turn).to(values.dtype)
             for layer, norm in ((attn.to_q, attn.norm_q), (attn.to_k, attn.norm_k))
         )
-        read = Past(keys, values)
+        read = own = Past(keys, values)
         if past is not None:
             read = Past(torch.cat((past.keys, keys), 1), torch.cat((past.values, values), 1))
         if reads is None:
@@ -167,7 +169,7 @@ class Block(nn.Module):
                 for r in reads
             ]
             out = torch.cat(parts, 1)
-        return attn.to_out[0](out), keys, values
+        return attn.to_out[0](out), own
 
     def _cross_attention(self, x: Tensor, text: Text) -> Tensor:
         attn: WanAttention = self.attn2
