@@ -3,6 +3,7 @@
 PYTHON ?= python3.11
 CORES  ?= $(shell nproc 2>/dev/null || echo 2)
 SCALE  ?= tiny
+ENVS   ?= hpsv2 image-reward
 BIN    := .venv/bin
 STAMP  := .venv/.installed
 
@@ -38,8 +39,8 @@ test: setup  ## every test, on two workers
 cluster-test: setup  ## jobs on a Slurm cluster that is started on this machine (as root, on Debian; else it skips)
 	$(BIN)/python -m pytest tests/cluster
 
-envs: setup  ## environments of scorers by their own packages, which tests compare ours with (12 GB, ten minutes)
-	$(BIN)/snakemake --cores 1 --quiet rules -- $(patsubst workflow/envs/%/requirements.txt,.envs/%/environment.json,$(wildcard workflow/envs/*/requirements.txt))
+envs: setup  ## environments of scorers by their own packages, those of images (12 GB); ENVS="vbench videoalign": of clips
+	$(BIN)/snakemake --cores 1 --quiet rules -- $(ENVS:%=.envs/%/environment.json)
 
 check: setup  ## ruff, mypy, import contracts, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from amd.config.schema import (
     Track,
     TrackSizes,
 )
-from amd.config.served import PACKAGES, served
+from amd.config.served import PACKAGES, clashes, served
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -175,6 +175,8 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         yield f"{document.at('classes')}: missing; a domain of the class track has some"
     if domain.track == "text" and not domain.panel:
         yield f"{document.at('panel')}: missing; it says who judges the images of each benchmark"
+    for metric, one, other in clashes(domain):
+        yield f"{document.at('panel', other)}: metric '{metric}' is {one}'s already; one of the two may judge a domain"
     for benchmark in library.benchmarks.values():
         judged = benchmark.track == domain.track == "text" and set(benchmark.metrics) & set(domain.metrics)
         if judged and benchmark.name not in domain.prompts:

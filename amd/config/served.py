@@ -1,10 +1,10 @@
-"""Which member of a text domain's panel serves a metric, and by what: known without torch, so refused at load.
+"""Which member of a domain's panel serves a metric, and by what: known without torch, so refused at load.
 
 A metric's key is a member's stem, perhaps after a category of the prompts: hpsv2, anime_hpsv2, average_hpsv2. GenEval's
-seven keys are one member's.
+seven keys are one member's, as are VBench's dimensions with their totals, and VideoAlign's three parts with their sum.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from amd.config.schema import Domain
@@ -21,8 +21,33 @@ TASKS = {
     "attr": "color_attr",
 }
 """Key of a table's column -> GenEval's name."""
-PACKAGES = {"hpsv2": "hpsv2", "imagereward": "image-reward"}
-"""Text scorer -> the environment (workflow/envs/) that holds its authors' package, for `scorer: package`."""
+VBENCH = (
+    *("subject_consistency", "background_consistency", "temporal_flickering", "motion_smoothness", "dynamic_degree"),
+    *("aesthetic_quality", "imaging_quality", "object_class", "multiple_objects", "human_action", "color"),
+    *("spatial_relationship", "scene", "appearance_style", "temporal_style", "overall_consistency"),
+)
+VBENCH_I2V = (
+    *("camera_motion", "i2v_subject", "i2v_background", "subject_consistency", "background_consistency"),
+    *("motion_smoothness", "dynamic_degree", "aesthetic_quality", "imaging_quality"),
+)
+VIDEOALIGN = ("vq", "mq", "ta", "overall")
+"""Tables call the last Total, VideoAlign overall; VBench has a total too."""
+SEVERAL: dict[str, tuple[str, ...]] = {
+    GENEVAL: tuple(TASKS),
+    "vbench": (*VBENCH, "quality", "semantic", "total"),
+    "vbench-i2v": (*VBENCH_I2V, "quality", "i2v", "total"),
+}
+"""Stem of a member that serves several metrics -> their keys; each is over the prompts that it is asked of."""
+ALIGNED = ("videoalign", "clip-align")
+"""Stems of members that serve VIDEOALIGN's metrics, of all prompts or of a category: vq, animal_vq."""
+PACKAGES = {
+    "hpsv2": "hpsv2",
+    "imagereward": "image-reward",
+    "vbench": "vbench",
+    "vbench-i2v": "vbench",
+    "videoalign": "videoalign",
+}
+"""Scorer -> the environment (workflow/envs/) that holds its authors' package, for `scorer: package`."""
 
 
 class Part(NamedTuple):
@@ -37,14 +62,25 @@ def served(domain: Domain, benchmark: str) -> dict[str, Part]:
     """Every metric that the domain's panel can give of a benchmark's images."""
     found: dict[str, Part] = {}
     for stem in domain.panel:
-        if stem == GENEVAL:
-            found |= {key: Part(key, stem, None) for key in TASKS}
+        if stem in SEVERAL:
+            found |= {key: Part(key, stem, None) for key in SEVERAL[stem]}
             continue
-        found[stem] = Part(stem, stem, None)
-        found |= {
-            f"{name}_{stem}": Part(f"{name}_{stem}", stem, source) for name, source in _categories(domain, benchmark)
-        }
+        for key in VIDEOALIGN if stem in ALIGNED else (stem,):
+            found[key] = Part(key, stem, None)
+            found |= {
+                f"{name}_{key}": Part(f"{name}_{key}", stem, source) for name, source in _categories(domain, benchmark)
+            }
     return found
+
+
+def clashes(domain: Domain) -> Iterator[tuple[str, str, str]]:
+    """Metrics that two members of a panel would both serve: (metric, one's stem, the other's)."""
+    by: dict[str, str] = {}
+    for stem in domain.panel:
+        for key in SEVERAL.get(stem, VIDEOALIGN if stem in ALIGNED else (stem,)):
+            if key in by:
+                yield key, by[key], stem
+            by[key] = stem
 
 
 def _categories(domain: Domain, benchmark: str) -> list[tuple[str, str | None]]:

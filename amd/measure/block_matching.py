@@ -14,8 +14,8 @@ PER_PIXEL = 2.0  # what each pixel of a shift must gain, in the same measure: of
 
 
 def reach(height: int, width: int) -> int:
-    """Pixels that are searched each way: an eighth of the shorter side."""
-    return max(2, min(height, width) // 8)
+    """Pixels that are searched each way: an eighth of the shorter side, and no more than 8, since all are tried."""
+    return min(8, max(2, min(height, width) // 8))
 
 
 def block(height: int, width: int) -> int:
@@ -26,8 +26,7 @@ def block(height: int, width: int) -> int:
 def flow(one: Tensor, other: Tensor) -> Tensor:
     """Pictures (N, 3, H, W) in [0, 255] -> how far each place of `one` has moved in `other`, (N, 2, H, W)."""
     far = reach(*one.shape[-2:])
-    costs = _costs(one.float(), other.float(), far, both=False)
-    return _best(costs, far)
+    return _best(_costs(one.float(), other.float(), far, both=False), far)
 
 
 def between(one: Tensor, other: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "workflow" / "envs"
 ENVIRONMENTS = ROOT / ".envs"
 FILE = "environment.json"
+SCORERS = ("hpsv2", "imagereward")  # of images with a package; of clips: amd.measure.isolated_clips
 
 
 class NotMade(FileNotFoundError):
@@ -67,16 +68,16 @@ def make(name: str, folder: Path | None = None) -> Environment:
     """
     digest, folder, began = recipe(name), folder or ENVIRONMENTS / name, time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)])
+    run([sys.executable, "-m", "venv", str(folder)])
     python = folder / "bin" / "python"
     install = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     install += ["--require-hashes", "--no-build-isolation", "-r"]
     for requirements in (RECIPES / "build.txt", RECIPES / name / "requirements.txt"):
         print(f"{name}: installing {requirements.name} ...", flush=True)
-        _run([*install, str(requirements)])
+        run([*install, str(requirements)])
     if (finish := RECIPES / name / "finish.py").is_file():
-        _run([str(python), "-I", str(finish)])
-    found = _run([str(python), "-I", "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"])
+        run([str(python), "-I", str(finish)])
+    found = run([str(python), "-I", "-m", "pip", "list", "--format", "json", "--disable-pip-version-check"])
     said = {
         "name": name,
         "recipe": digest,
@@ -96,10 +97,11 @@ def find(name: str, folder: Path | None = None) -> Environment:
     folder = folder or ENVIRONMENTS / name
     stamp = folder / FILE
     if not stamp.is_file():
-        raise NotMade(f"{folder}: no finished environment '{name}'; make it by `make envs`")
+        raise NotMade(f"{folder}: no finished environment '{name}'; make it by `make envs ENVS={name}`")
     said = json.loads(stamp.read_text())
     if said["recipe"] != recipe(name):
-        raise NotMade(f"{folder}: made from another recipe than {RECIPES / name}; make it anew by `make envs`")
+        anew = f"make it anew by `make envs ENVS={name}`"
+        raise NotMade(f"{folder}: made from another recipe than {RECIPES / name}; {anew}")
     return Environment(name, folder / "bin" / "python", said["recipe"], said["packages"])
 
 
@@ -129,7 +131,7 @@ def score(
             "samples": samples,
         }
         manifest.write_text(json.dumps(asked))
-        _run([str(environment.python), "-I", str(RECIPES / "score.py"), str(manifest), str(records)])
+        run([str(environment.python), "-I", str(RECIPES / "score.py"), str(manifest), str(records)])
         rows = [json.loads(line) for line in records.read_text().splitlines()]
     return _checked(rows, len(samples), sha256(Path(files["weights"])), environment.name)
 
@@ -148,7 +150,7 @@ def _checked(rows: Sequence[Mapping[str, object]], count: int, revision: str, na
     return values
 
 
-def _run(command: Sequence[str]) -> str:
+def run(command: Sequence[str]) -> str:
     """stdout of a command. RuntimeError with the last lines that it said where it fails."""
     # user sites and paths of this environment have no say in that one
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_TARGET"))}
@@ -196,8 +198,8 @@ def package(name: str, material: TextMaterial) -> PackageScorer:
 
     ValueError where it has no environment or lacks a file; NotMade where the environment is not there.
     """
-    if name not in PACKAGES:
-        raise ValueError(f"text scorer '{name}' has no environment of its own; these have: {', '.join(PACKAGES)}")
+    if name not in SCORERS:
+        raise ValueError(f"text scorer '{name}' has no environment of its own; these have: {', '.join(SCORERS)}")
     environment = find(PACKAGES[name])
     if name == "hpsv2":
         version = material.settings.get("version")

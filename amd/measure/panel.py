@@ -8,7 +8,7 @@ records hold.
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -54,14 +54,19 @@ class Asked:
         return [] if found is None else [found[i] for i in self.index.tolist()]
 
 
-class Member(Protocol):
+Shown = TypeVar("Shown")
+"""What a panel looks at: images, uint8 (n, 3, H, W), or `amd.measure.video_panel.Clips`."""
+Shown_contra = TypeVar("Shown_contra", contravariant=True)
+
+
+class Member(Protocol[Shown_contra]):
     """One of the panel."""
 
     sha256: str  # of its weights
     preprocessing: str  # what happens to an image before its network sees it, and in which precision it is looked at
 
-    def look(self, images: Tensor, asked: Asked) -> Columns:
-        """uint8 (n, 3, H, W) -> what the records keep of each image."""
+    def look(self, images: Shown_contra, asked: Asked) -> Columns:
+        """What the records keep of each image."""
         ...
 
     def number(self, part: Part, columns: Columns, chosen: Sequence[int], asked: Asked) -> float:
@@ -126,11 +131,11 @@ class Distance:
 
 
 @dataclass(frozen=True)
-class Panel:
+class Panel(Generic[Shown]):
     """The members that a benchmark's metrics need, and which metric is whose."""
 
     parts: tuple[Part, ...]
-    members: dict[str, Member]  # by stem
+    members: dict[str, Member[Shown]]  # by stem
 
     @property
     def distance(self) -> Distance | None:
@@ -147,7 +152,7 @@ class Panel:
         """Stem -> what happens to an image first."""
         return {stem: member.preprocessing for stem, member in self.members.items()}
 
-    def look(self, images: Tensor, asked: Asked) -> Columns:
+    def look(self, images: Shown, asked: Asked) -> Columns:
         """Every member's columns."""
         found: Columns = {}
         for member in self.members.values():
@@ -172,13 +177,13 @@ def parts(run: Run, benchmark: Benchmark) -> tuple[Part, ...]:
     return tuple(known[key] for key in benchmark.metrics if key in run.domain.metrics)
 
 
-def build_panel(run: Run, benchmark: Benchmark, device: torch.device) -> Panel:
+def build_panel(run: Run, benchmark: Benchmark, device: torch.device) -> Panel[Tensor]:
     """Everybody that the benchmark's metrics need, with weights. Raises as `locate` and `weights` do."""
     wanted = parts(run, benchmark)
     return Panel(wanted, {stem: _member(run, stem, device) for stem in dict.fromkeys(part.stem for part in wanted)})
 
 
-def _member(run: Run, stem: str, device: torch.device) -> Member:
+def _member(run: Run, stem: str, device: torch.device) -> Member[Tensor]:
     scorer = run.domain.panel[stem]
     if scorer.name in OTHERS:
         return OTHERS[scorer.name](run, scorer, device)
@@ -233,7 +238,7 @@ def _data(run: Run) -> Data:
     return found
 
 
-def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member:
+def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member[Tensor]:
     from amd.measure.geneval import Rules
     from amd.measure.tasks import Tasks
     from amd.rewards.sprite_detector import PREPROCESSING, THRESHOLD, digest
@@ -245,7 +250,7 @@ def _sprites(run: Run, scorer: Scorer, device: torch.device) -> Member:
     return Tasks(lambda pixels, texts: detector.detect(pixels), digest(weights), PREPROCESSING, batch, device, rules)
 
 
-def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member:
+def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member[Tensor]:
     from amd.measure.geneval_hf import PREPROCESSING, Mask2Former
     from amd.measure.tasks import Tasks
 
@@ -253,7 +258,7 @@ def _mask2former(run: Run, scorer: Scorer, device: torch.device) -> Member:
     return Tasks(detector, detector.revision, PREPROCESSING, run.sizes.sample_batch, device)
 
 
-OTHERS: dict[str, Callable[[Run, Scorer, torch.device], Member]] = {
+OTHERS: dict[str, Callable[[Run, Scorer, torch.device], Member[Tensor]]] = {
     "efficientnet-lite0": _efficientnet,
     "clean-fid": _clean_fid,
     "sprite-eval": _sprites,

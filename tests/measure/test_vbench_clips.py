@@ -105,8 +105,8 @@ def test_an_even_clips_last_frame_has_no_place_between_two():
     assert smoothness(clip[:, :, :12]) == pytest.approx(smoothness(clip[:, :, :11]))
 
 
-def test_the_search_grows_with_the_picture():
-    assert [reach(32, 32), reach(480, 832)] == [4, 60]
+def test_the_search_grows_with_the_picture_up_to_a_bound():
+    assert [reach(32, 32), reach(48, 80), reach(480, 832)] == [4, 6, 8]
 
 
 def test_what_is_no_clip_is_refused():

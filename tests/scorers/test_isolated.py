@@ -79,8 +79,8 @@ def test_a_prompt_is_never_on_a_command_line_and_may_hold_anything(echo, tmp_pat
     """Quotes, line breaks, dollars: it goes through a file."""
     weights, commands = tmp_path / "weights.pt", []
     weights.write_bytes(b"some")
-    run = isolated._run
-    monkeypatch.setattr(isolated, "_run", lambda command: (commands.append(command), run(command))[1])
+    run = isolated.run
+    monkeypatch.setattr(isolated, "run", lambda command: (commands.append(command), run(command))[1])
     wild = 'a "cat" \'; rm -rf $HOME\n{"index": 7}\u2028é'
     values = PackageScorer(echo, {"weights": weights}, {})(torch.zeros(1, 3, 4, 4), [wild])
     assert values.tolist() == [128 + 1000 * len(wild)]
@@ -110,7 +110,7 @@ def test_records_are_one_per_sample_in_order_of_the_weights_that_were_meant():
 
 def test_an_environment_is_finished_by_its_stamp_and_made_by_its_recipe(echo, tmp_path):
     folder = tmp_path / "echo"
-    with pytest.raises(NotMade, match="no finished environment 'echo'; make it by `make envs`"):
+    with pytest.raises(NotMade, match="no finished environment 'echo'; make it by `make envs ENVS=echo`"):
         find("echo", folder)
     folder.mkdir()
     said = {"recipe": recipe("echo"), "packages": {}}
@@ -202,8 +202,8 @@ def test_one_line_of_a_panel_asks_the_package_once_for_all_images(tmp_path, echo
     monkeypatch.setattr(isolated, "ENVIRONMENTS", made_here.parent)
     weights.mkdir()
     (weights / "HPS_v2.1_compressed.pt").write_bytes(b"some")
-    commands, ask = [], isolated._run
-    monkeypatch.setattr(isolated, "_run", lambda command: (commands.append(command), ask(command))[1])
+    commands, ask = [], isolated.run
+    monkeypatch.setattr(isolated, "run", lambda command: (commands.append(command), ask(command))[1])
     run = judged_by(weights, "hpsv2", scorer="package", settings={"version": "v2.1"}, times=100.0)
     images = torch.arange(12, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
     assert len(images) > run.sizes.sample_batch

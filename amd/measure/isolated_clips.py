@@ -1,0 +1,162 @@
+"""Judges of clips by their authors' code, in environments of their own: a record per clip, a process per dimension.
+
+Environments are made as those of `amd.measure.isolated`. A job is a manifest of files and words as JSON
+(workflow/envs/clips.py): nothing is said on a command line, and files are called by numbers.
+"""
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from amd.measure import isolated, mp4, videoalign
+from amd.measure.isolated import Environment
+from amd.measure.panel import Asked, Columns
+from amd.measure.video import Clips, batches
+from amd.rewards.published import sha256
+
+Values = Mapping[str, float | None]
+BATCH = 16  # clips in memory while files are written
+
+
+class PackageVBench:
+    """VBench or VBench-I2V: clips -> a value per dimension, None where the prompt's row does not name it."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        files: Mapping[str, Path],
+        settings: Mapping[str, object],
+        dimensions: Sequence[str],
+        fps: int,
+    ) -> None:
+        """files: by name. settings: `without`, names of dimensions that are not measured, apart by spaces.
+
+        ValueError for another setting, and for a name that is no dimension.
+        """
+        without = str(settings.get("without", "")).split()
+        if unknown := sorted((set(settings) - {"without"}) | (set(without) - set(dimensions))):
+            raise ValueError(
+                f"environment '{environment.name}': settings: {unknown[0]!r} is neither 'without' nor a dimension in "
+                f"it; the dimensions: {', '.join(dimensions)}"
+            )
+        self.environment, self.files, self.fps, self.hashes = environment, dict(files), fps, hashes(files)
+        self.dimensions = tuple(name for name in dimensions if name not in without)
+        self.revision, self.preprocessing = revision(self.hashes), preprocessing(environment)
+
+    def __call__(self, clips: Clips, asked: Asked) -> Columns:
+        """ValueError where the prompts' rows name no dimensions."""
+        rows = asked.rows
+        if lost := [i for i, row in enumerate(rows) if "dimension" not in row]:
+            raise ValueError(f"prompt {asked.texts[lost[0]]!r}: its row names no 'dimension', as VBench's list does")
+        found: Columns = {}
+        with tempfile.TemporaryDirectory() as folder:
+            samples = write(clips, asked.texts, rows, self.fps, Path(folder))
+            for dimension in self.dimensions:
+                of = [sample for sample, row in zip(samples, rows, strict=True) if dimension in row["dimension"]]
+                if not of:
+                    continue
+                values = record(self.environment, self.files, self.hashes, dimension, of)
+                column: list[float | None] = [None] * len(clips)
+                for sample, each in zip(of, values, strict=True):
+                    column[sample["index"]] = each[dimension]
+                found[dimension] = column
+        return found
+
+
+class PackageVideoAlign:
+    """VideoAlign: clips and prompts -> vq, mq, ta."""
+
+    def __init__(self, environment: Environment, files: Mapping[str, Path], fps: int) -> None:
+        self.environment, self.files, self.fps, self.hashes = environment, dict(files), fps, hashes(files)
+        self.revision, self.preprocessing = revision(self.hashes), preprocessing(environment)
+
+    def __call__(self, clips: Clips, texts: Sequence[str]) -> Columns:
+        """A value per clip and part."""
+        with tempfile.TemporaryDirectory() as folder:
+            samples = write(clips, texts, [{}] * len(texts), self.fps, Path(folder))
+            values = record(self.environment, self.files, self.hashes, None, samples)
+        return {part: [each[part] for each in values] for part in videoalign.PARTS}
+
+
+def hashes(files: Mapping[str, Path]) -> dict[str, str]:
+    """Name -> sha256."""
+    return {name: sha256(Path(file)) for name, file in files.items()}
+
+
+def revision(hashes: Mapping[str, str]) -> str:
+    """sha256 over the names and the hashes of all files that a scorer is given."""
+    return hashlib.sha256("".join(f"{name} {each}\n" for name, each in sorted(hashes.items())).encode()).hexdigest()
+
+
+def preprocessing(environment: Environment) -> str:
+    """What a clip goes through before it is looked at."""
+    return f"{environment.name}, environment {environment.recipe[:12]}, mp4 {mp4.ENCODING}"
+
+
+def write(
+    clips: Clips, texts: Sequence[str], rows: Sequence[Mapping[str, Any]], fps: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Clips as numbered mp4 files, the pictures they begin with as PNG beside them -> a manifest's samples."""
+    samples = []
+    for places, shown in batches(clips, BATCH):
+        pictures = clips.pictures(places)
+        for offset, place in enumerate(places):
+            video = folder / f"{place:06d}.mp4"
+            mp4.write_mp4(video, shown[offset], fps)
+            sample = {"index": place, "video": str(video), "prompt": texts[place], "row": dict(rows[place])}
+            if pictures is not None:
+                sample["picture"] = str(video.with_suffix(".png"))
+                Image.fromarray(pictures[offset].permute(1, 2, 0).contiguous().cpu().numpy()).save(sample["picture"])
+            samples.append(sample)
+    return samples
+
+
+def record(
+    environment: Environment,
+    files: Mapping[str, Path],
+    hashes: Mapping[str, str],
+    dimension: str | None,
+    samples: Sequence[Mapping[str, Any]],
+) -> list[Values]:
+    """A process of the environment over `samples` -> values per sample, in order.
+
+    RuntimeError with the end of what it said where it failed; ValueError where its records are not one per sample, of
+    the files that were meant (`hashes`), finite or None.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        manifest, records = Path(folder) / "manifest.json", Path(folder) / "records.jsonl"
+        asked = {
+            "scorer": environment.name,
+            "dimension": dimension,
+            "files": {name: str(Path(file).resolve()) for name, file in files.items()},
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "samples": list(samples),
+        }
+        manifest.write_text(json.dumps(asked))
+        runner = isolated.RECIPES / "clips.py"
+        isolated.run([str(environment.python), "-I", str(runner), str(manifest), str(records)])
+        rows = [json.loads(line) for line in records.read_text().splitlines()]
+    return checked(rows, [sample["index"] for sample in samples], hashes, environment.name)
+
+
+def checked(
+    rows: Sequence[Mapping[str, Any]], indices: Sequence[int], hashes: Mapping[str, str], name: str
+) -> list[Values]:
+    """The values of records. ValueError as `record` raises it."""
+    if [row["index"] for row in rows] != list(indices):
+        raise ValueError(f"environment '{name}' scored {len(rows)} clips, asked were {len(indices)}, in order")
+    for row in rows:
+        for file, found in row["files"].items():
+            if found != hashes.get(file):
+                raise ValueError(f"environment '{name}' read {file} of sha256 {found}, meant was {hashes.get(file)}")
+        for key, value in row["values"].items():
+            if value is not None and not (isinstance(value, float) and math.isfinite(value)):
+                raise ValueError(f"environment '{name}': clip {row['index']}: {key} is {value!r}")
+    return [row["values"] for row in rows]

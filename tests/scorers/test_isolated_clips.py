@@ -1,0 +1,210 @@
+"""Judges of clips in environments of their own: the way to them, and what their runners do before any network."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+
+from amd.data.prompts import PromptSet
+from amd.measure import isolated, isolated_clips, mp4, videoalign
+from amd.measure.isolated import Environment, recipe
+from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign, checked, record
+from amd.measure.panel import Asked
+
+WILD = 'a "cat" \'; rm -rf $HOME\n{"index": 7}\u2028é'
+DIMENSIONS = ("scene", "color", "human_action")
+SCORER = """
+def needs(dimension):
+    return ["weights.pt"]
+def score(asked):
+    values = []
+    for sample in asked["samples"]:
+        with open(sample["video"], "rb") as file:
+            size = len(file.read())
+        length = float(eval(sample["prompt"][1:]) if sample["prompt"][:1] == "=" else len(sample["prompt"]))
+        if asked["dimension"]:
+            values.append({asked["dimension"]: None if length > 100 else length})
+        else:
+            values.append({"vq": float(size > 0), "mq": float(sample["index"]), "ta": length})
+    return values, "fake"
+"""
+
+
+def runner(name: str) -> ModuleType:
+    """A scorer of workflow/envs, as its environment would import it; nothing heavy is imported until it is asked."""
+    spec = importlib.util.spec_from_file_location(f"{name}_scorer", isolated.RECIPES / name / "scorer.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch) -> tuple[Environment, dict[str, Path]]:
+    """An environment that is this very Python, whose scorer measures prompts; and a file it reads."""
+    folder = tmp_path / "envs"
+    (folder / "fake").mkdir(parents=True)
+    for name in ("clips.py", "build.txt"):
+        shutil.copyfile(isolated.RECIPES / name, folder / name)
+    (folder / "fake" / "requirements.txt").write_text("")
+    (folder / "fake" / "scorer.py").write_text(SCORER)
+    (tmp_path / "weights.pt").write_bytes(b"some")
+    monkeypatch.setattr(isolated, "RECIPES", folder)
+    environment = Environment("fake", Path(sys.executable), recipe("fake"), {})
+    return environment, {"weights.pt": tmp_path / "weights.pt"}
+
+
+def samples(folder: Path, *prompts: str) -> list[dict[str, object]]:
+    (folder / "clip.mp4").write_bytes(b"frames")
+    return [
+        {"index": 3 * i, "video": str(folder / "clip.mp4"), "prompt": prompt, "row": {}}
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+class Kept:
+    """Clips in memory."""
+
+    def __init__(self, clips: Tensor) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def take(self, indices: range) -> Tensor:
+        return self.clips[indices.start : indices.stop]
+
+    def pictures(self, indices: range) -> Tensor | None:
+        return None
+
+
+def test_a_record_per_clip_in_order_and_no_word_on_a_command_line(fake, tmp_path, monkeypatch):
+    environment, files = fake
+    commands, run = [], isolated.run
+    monkeypatch.setattr(isolated, "run", lambda command: (commands.append(command), run(command))[1])
+    hashes = isolated_clips.hashes(files)
+    found = record(environment, files, hashes, "scene", samples(tmp_path, "one", WILD, "x" * 101))
+    assert found == [{"scene": 3.0}, {"scene": float(len(WILD))}, {"scene": None}]
+    assert not any("cat" in word for command in commands for word in command)
+
+
+def test_what_a_runner_says_is_believed_only_of_the_files_that_were_meant(fake, tmp_path):
+    environment, files = fake
+    with pytest.raises(ValueError, match=r"read weights\.pt of sha256 \w+, meant was other"):
+        record(environment, files, {"weights.pt": "other"}, "scene", samples(tmp_path, "one"))
+    with pytest.raises(RuntimeError, match=r"clips\.py.*failed[\s\S]*fake scene needs the file weights\.pt"):
+        record(environment, {}, {}, "scene", samples(tmp_path, "one"))
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        record(environment, files, isolated_clips.hashes(files), "scene", samples(tmp_path, "=1 / 0"))
+    with pytest.raises(ValueError, match="clip 0: scene is nan"):
+        record(environment, files, isolated_clips.hashes(files), "scene", samples(tmp_path, "=float('nan')"))
+    with pytest.raises(ValueError, match="scored 1 clips, asked were 2"):
+        checked([{"index": 0, "values": {}, "files": {}}], [0, 1], {}, "fake")
+
+
+def test_a_revision_is_of_every_file(tmp_path):
+    one, other = {"a": "1", "b": "2"}, {"a": "1", "b": "3"}
+    assert isolated_clips.revision(one) == isolated_clips.revision(dict(reversed(one.items())))
+    assert isolated_clips.revision(one) != isolated_clips.revision(other)
+
+
+def test_a_setting_that_is_none_is_refused(fake):
+    environment, files = fake
+    with pytest.raises(ValueError, match="'colour' is neither 'without' nor a dimension in it; the dimensions: scene"):
+        PackageVBench(environment, files, {"without": "scene colour"}, DIMENSIONS, 8)
+    assert PackageVBench(environment, files, {"without": "scene"}, DIMENSIONS, 8).dimensions == DIMENSIONS[1:]
+
+
+def test_clips_become_files_and_dimensions_columns(fake):
+    pytest.importorskip("av")
+    environment, files = fake
+    clips = Kept(torch.randint(0, 256, (3, 3, 4, 32, 32), dtype=torch.uint8))
+    rows = ({"dimension": ["scene", "color"]}, {"dimension": ["scene"]}, {"dimension": ["motion_smoothness"]})
+    asked = Asked(PromptSet(("a", "bc", "def"), rows), torch.arange(3))
+    found = PackageVBench(environment, files, {}, DIMENSIONS, 8)(clips, asked)
+    assert found == {"scene": [1.0, 2.0, None], "color": [1.0, None, None]}  # nobody is asked for an action
+    align = PackageVideoAlign(environment, files, 8)(clips, asked.texts)
+    assert align == {"vq": [1.0] * 3, "mq": [0.0, 1.0, 2.0], "ta": [1.0, 2.0, 3.0]}
+    bare = Asked(PromptSet(("a",), ({"include": []},)), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="its row names no 'dimension'"):
+        PackageVBench(environment, files, {}, DIMENSIONS, 8)(clips, bare)
+
+
+def test_a_file_holds_the_clip_as_an_encoder_keeps_it(tmp_path):
+    av = pytest.importorskip("av")
+    line = torch.linspace(0, 255, 32)
+    clip = torch.stack([(line + 4 * t).clamp(0, 255).expand(3, 32, 32) for t in range(6)], 1).to(torch.uint8)
+    mp4.write_mp4(tmp_path / "clip.mp4", clip, 8)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        assert container.streams.video[0].average_rate == 8
+        read = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+    assert len(read) == 6
+    assert (torch.stack(read).permute(3, 0, 1, 2).float() - clip.float()).abs().mean() < 6
+    with pytest.raises(ValueError, match="of even sides"):
+        mp4.write_mp4(tmp_path / "odd.mp4", clip[..., :31], 8)
+
+
+def test_vbench_finds_every_file_where_it_looks_and_prompts_in_its_list_alone(tmp_path):
+    module = runner("vbench")
+    for dimension in ("overall_consistency", "subject_consistency", "i2v_subject"):
+        assert module.needs(dimension) == list(module.FILES[dimension])
+    with pytest.raises(SystemExit, match="dimension camera_motion is not measured here"):
+        module.needs("camera_motion")
+    (tmp_path / "amt-s.pth").write_bytes(b"weights")
+    places = module.FILES["motion_smoothness"]
+    module.link({"amt-s.pth": str(tmp_path / "amt-s.pth")}, places, tmp_path / "links")
+    assert (tmp_path / "links" / places["amt-s.pth"]).read_bytes() == b"weights"
+    of = samples(tmp_path, WILD, "a red bicycle")
+    of[1] |= {"row": {"auxiliary_info": {"color": {"color": "red"}}}, "picture": "/there/000003.png"}
+    videos = module.named(of, "color", tmp_path / "videos")
+    assert [Path(video).name for video in videos] == ["000000.mp4", "000003.mp4"]
+    assert Path(videos[0]).read_bytes() == b"frames"
+    first, second = module.full_info(of, videos, "color")
+    assert first == {"prompt_en": WILD, "dimension": ["color"], "video_list": [videos[0]]}
+    assert second["auxiliary_info"] == {"color": {"color": "red"}}
+    assert second["image_name"] == "/there/000003.png"
+
+
+def test_a_label_of_a_closed_list_is_the_only_word_in_a_name(tmp_path, monkeypatch):
+    module = runner("vbench")
+    monkeypatch.setattr(module, "kinetics", lambda: frozenset({"riding a bike"}))
+    (path,) = module.named(samples(tmp_path, "A person is riding a bike"), "human_action", tmp_path / "videos")
+    name = Path(path).name
+    assert name == "riding a bike-000000.mp4"
+    assert name.lower().split("-")[0].split("person is ")[-1].split("_")[0] == "riding a bike"  # how VBench reads it
+    with pytest.raises(SystemExit, match="sample 0: its prompt names no action of Kinetics-400"):
+        module.named(samples(tmp_path, "../../a person is up to something"), "human_action", tmp_path / "more")
+
+
+def test_vbenchs_answers_are_put_in_order_and_to_one_scale():
+    module = runner("vbench")
+    said = [{"video_path": "b", "video_results": True}, {"video_path": "a", "video_results": 0.25}]
+    assert module.in_order(said, ["a", "b", "c"], "color") == [{"color": 0.25}, {"color": 1.0}, {"color": None}]
+    quality = module.in_order([{"video_path": "a", "video_results": 66.4}], ["a"], "imaging_quality")
+    assert quality[0]["imaging_quality"] == pytest.approx(0.664)  # its mean is divided by 100, its videos are not
+    with pytest.raises(SystemExit, match="vbench speaks of d"):
+        module.in_order([{"video_path": "d", "video_results": 1}], ["a"], "color")
+
+
+def test_videoaligns_scales_are_asserted_before_any_weight_is_read():
+    module = runner("videoalign")
+    published = {
+        f"{part.upper()}_{what}": value
+        for part, scale in videoalign.PUBLISHED.items()
+        for what, value in scale._asdict().items()
+    }
+    assert published == module.SCALES
+    config = {"inference_config": published, "model_config": {"model_name_or_path": "hub"}, "data_config": {}}
+    assert module.configured(config, Path("/q"))["model_config"]["model_name_or_path"] == "/q"
+    assert videoalign.scales(config) == videoalign.PUBLISHED
+    with pytest.raises(SystemExit, match=r"inference_config\.VQ_mean is None, published is 3\.6757"):
+        module.configured({"model_config": {}}, Path("/q"))
+    with pytest.raises(SystemExit, match=r"inference_config\.TA_std is 1\.0"):
+        module.configured(config | {"inference_config": published | {"TA_std": 1.0}}, Path("/q"))
+    assert set(module.CODE) <= set(module.needs(None))
