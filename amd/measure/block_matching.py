@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SAME = 64.0  # mean squared difference, in levels of 255, under which a place is taken to stand still: noise of 8 levels
+SAME = 64.0  # mean squared difference under which a place stands still: 8 levels of 255
+GAIN = 0.4  # share of the difference that a shift may leave; noise alone leaves more
 PER_PIXEL = 2.0  # what each pixel of a shift must gain, in the same measure: of equal matches the nearest
 
 
@@ -19,8 +20,8 @@ def reach(height: int, width: int) -> int:
 
 
 def block(height: int, width: int) -> int:
-    """Side of the surroundings that are compared, in pixels; odd."""
-    return 2 * max(1, min(height, width) // 12) + 1
+    """Side of the surroundings that are compared, in pixels: odd, about a quarter of the shorter side."""
+    return 2 * max(1, min(height, width) // 8) + 1
 
 
 def flow(one: Tensor, other: Tensor) -> Tensor:
@@ -71,14 +72,20 @@ def _best(costs: Tensor, far: int) -> Tensor:
     def cost(y: Tensor, x: Tensor) -> Tensor:
         return flat.gather(1, (y * size + x)[:, None])[:, 0]
 
-    def fraction(before: Tensor, after: Tensor, inside: Tensor) -> Tensor:
-        bend = before + after - 2 * cost(y, x)
-        fits = inside & (bend > SAME / 8)  # a flat valley has no bottom
-        return torch.where(fits, (before - after) / (2 * bend.clamp_min(1e-6)), 0.0).clamp(-0.5, 0.5)
+    least = cost(y, x)
 
-    dy = fraction(cost((y - 1).clamp_min(0), x), cost((y + 1).clamp_max(size - 1), x), (y > 0) & (y < size - 1))
-    dx = fraction(cost(y, (x - 1).clamp_min(0)), cost(y, (x + 1).clamp_max(size - 1)), (x > 0) & (x < size - 1))
-    still = costs[:, far, far] < SAME
+    def valley(before: Tensor, after: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the bottom is from the best whole shift, and how far below."""
+        bend = before + after - 2 * least
+        fits = inside & (bend > SAME / 8)  # a flat valley has no bottom
+        at = torch.where(fits, (before - after) / (2 * bend.clamp_min(1e-6)), 0.0).clamp(-0.5, 0.5)
+        return at, at * (before - after) / 4
+
+    last = size - 1
+    dy, below = valley(cost((y - 1).clamp_min(0), x), cost((y + 1).clamp_max(last), x), (y > 0) & (y < last))
+    dx, beside = valley(cost(y, (x - 1).clamp_min(0)), cost(y, (x + 1).clamp_max(last)), (x > 0) & (x < last))
+    nothing = costs[:, far, far]
+    still = (nothing < SAME) | (least - below - beside > GAIN * nothing)
     found = torch.stack((line[x] + dx, line[y] + dy), 1)
     return torch.where(still[:, None], 0.0, found)
 

@@ -112,8 +112,9 @@ def write(
             mp4.write_mp4(video, shown[offset], fps)
             sample = {"index": place, "video": str(video), "prompt": texts[place], "row": dict(rows[place])}
             if pictures is not None:
-                sample["picture"] = str(video.with_suffix(".png"))
-                Image.fromarray(pictures[offset].permute(1, 2, 0).contiguous().cpu().numpy()).save(sample["picture"])
+                picture = video.with_suffix(".png")
+                Image.fromarray(pictures[offset].permute(1, 2, 0).contiguous().cpu().numpy()).save(picture)
+                sample["picture"] = str(picture)
             samples.append(sample)
     return samples
 

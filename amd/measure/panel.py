@@ -140,7 +140,10 @@ class Panel(Generic[Shown]):
     @property
     def distance(self) -> Distance | None:
         """The member that compares sets."""
-        return next((m for m in self.members.values() if isinstance(m, Distance)), None)
+        for member in self.members.values():
+            if isinstance(member, Distance):
+                return member
+        return None
 
     @property
     def sha256(self) -> dict[str, str]:

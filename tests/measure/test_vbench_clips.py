@@ -75,9 +75,11 @@ def test_a_sliding_clip_moves_and_a_noisy_still_one_does_not():
     assert rule == (1, 12, 0.75, 3)
     assert moves(speeds(sliding(12, 1.25, 0)), rule)
     assert not is_static([*speeds(sliding(12, 1.25, 0)), 4.0, 4.0], static_rule(32, 32, 12))
-    noise = 4 * torch.randn(1, 3, 12, 32, 32, generator=torch.Generator().manual_seed(1))
-    noisy = (sliding(12, 0, 0) + noise).round().clamp(0, 255).to(torch.uint8)
-    assert not moves(speeds(noisy), rule)
+    noise = torch.randn(1, 3, 12, 32, 32, generator=torch.Generator().manual_seed(1))
+    for levels in (4, 8, 16):
+        noisy = (sliding(12, 0, 0) + levels * noise).round().clamp(0, 255).to(torch.uint8)
+        assert not moves(speeds(noisy), rule)
+    assert moves(speeds((sliding(12, 1.25, 0) + 8 * noise).round().clamp(0, 255).to(torch.uint8)), rule)
 
 
 def test_only_a_few_pairs_that_move_are_no_motion():
