@@ -51,13 +51,17 @@ class PackageVBench:
         self.revision, self.preprocessing = revision(self.hashes), preprocessing(environment)
 
     def __call__(self, clips: Clips, asked: Asked) -> Columns:
-        """ValueError where the prompts' rows name no dimensions."""
+        """Words are those of VBench's own list, whatever longer text the clips were made from.
+
+        ValueError where the prompts' rows are not that list's.
+        """
         rows = asked.rows
-        if lost := [i for i, row in enumerate(rows) if "dimension" not in row]:
-            raise ValueError(f"prompt {asked.texts[lost[0]]!r}: its row names no 'dimension', as VBench's list does")
+        if lost := [i for i, row in enumerate(rows) if not {"dimension", "prompt_en"} <= set(row)]:
+            said = asked.texts[lost[0]]
+            raise ValueError(f"prompt {said!r}: its row has no 'dimension' and 'prompt_en', as VBench's list does")
         found: Columns = {}
         with tempfile.TemporaryDirectory() as folder:
-            samples = write(clips, asked.texts, rows, self.fps, Path(folder))
+            samples = write(clips, [row["prompt_en"] for row in rows], rows, self.fps, Path(folder))
             for dimension in self.dimensions:
                 of = [sample for sample, row in zip(samples, rows, strict=True) if dimension in row["dimension"]]
                 if not of:
@@ -103,7 +107,10 @@ def preprocessing(environment: Environment) -> str:
 def write(
     clips: Clips, texts: Sequence[str], rows: Sequence[Mapping[str, Any]], fps: int, folder: Path
 ) -> list[dict[str, Any]]:
-    """Clips as numbered mp4 files, the pictures they begin with as PNG beside them -> a manifest's samples."""
+    """Clips as numbered mp4 files -> a manifest's samples.
+
+    The picture that a clip begins with is the row's own file ("image"), or a PNG of what the clip was given.
+    """
     samples = []
     for places, shown in batches(clips, BATCH):
         pictures = clips.pictures(places)
@@ -111,7 +118,9 @@ def write(
             video = folder / f"{place:06d}.mp4"
             mp4.write_mp4(video, shown[offset], fps)
             sample = {"index": place, "video": str(video), "prompt": texts[place], "row": dict(rows[place])}
-            if pictures is not None:
+            if "image" in rows[place]:
+                sample["picture"] = str(Path(rows[place]["image"]).resolve())
+            elif pictures is not None:
                 picture = video.with_suffix(".png")
                 Image.fromarray(pictures[offset].permute(1, 2, 0).contiguous().cpu().numpy()).save(picture)
                 sample["picture"] = str(picture)

@@ -1,20 +1,27 @@
 """Judges of clips in environments of their own: the way to them, and what their runners do before any network."""
 
 import importlib.util
+import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from amd.config import plan
+from amd.config.load import load
+from amd.config.schema import Clip, Scorer
 from amd.data.prompts import PromptSet
 from amd.measure import isolated, isolated_clips, mp4, videoalign
 from amd.measure.isolated import Environment, recipe
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign, checked, record
 from amd.measure.panel import Asked
+from amd.measure.video_panel import build_video_panel
 
 WILD = 'a "cat" \'; rm -rf $HOME\n{"index": 7}\u2028é'
 DIMENSIONS = ("scene", "color", "human_action")
@@ -71,8 +78,8 @@ def samples(folder: Path, *prompts: str) -> list[dict[str, object]]:
 class Kept:
     """Clips in memory."""
 
-    def __init__(self, clips: Tensor) -> None:
-        self.clips = clips
+    def __init__(self, clips: Tensor, first: Tensor | None = None) -> None:
+        self.clips, self.first = clips, first
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -81,7 +88,7 @@ class Kept:
         return self.clips[indices.start : indices.stop]
 
     def pictures(self, indices: range) -> Tensor | None:
-        return None
+        return None if self.first is None else self.first[indices.start : indices.stop]
 
 
 def test_a_record_per_clip_in_order_and_no_word_on_a_command_line(fake, tmp_path, monkeypatch):
@@ -125,15 +132,56 @@ def test_clips_become_files_and_dimensions_columns(fake):
     pytest.importorskip("av")
     environment, files = fake
     clips = Kept(torch.randint(0, 256, (3, 3, 4, 32, 32), dtype=torch.uint8))
-    rows = ({"dimension": ["scene", "color"]}, {"dimension": ["scene"]}, {"dimension": ["motion_smoothness"]})
-    asked = Asked(PromptSet(("a", "bc", "def"), rows), torch.arange(3))
+    dimensions = (["scene", "color"], ["scene"], ["motion_smoothness"])
+    rows = tuple({"dimension": each, "prompt_en": "a" * (i + 1)} for i, each in enumerate(dimensions))
+    asked = Asked(PromptSet(("much longer", "and longer", "and longer still"), rows), torch.arange(3))
     found = PackageVBench(environment, files, {}, DIMENSIONS, 8)(clips, asked)
     assert found == {"scene": [1.0, 2.0, None], "color": [1.0, None, None]}  # nobody is asked for an action
-    align = PackageVideoAlign(environment, files, 8)(clips, asked.texts)
+    align = PackageVideoAlign(environment, files, 8)(clips, ["a", "bc", "def"])
     assert align == {"vq": [1.0] * 3, "mq": [0.0, 1.0, 2.0], "ta": [1.0, 2.0, 3.0]}
     bare = Asked(PromptSet(("a",), ({"include": []},)), torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(ValueError, match="its row names no 'dimension'"):
+    with pytest.raises(ValueError, match="its row has no 'dimension' and"):
         PackageVBench(environment, files, {}, DIMENSIONS, 8)(clips, bare)
+
+
+def test_the_picture_of_a_row_goes_before_that_of_a_clip(tmp_path):
+    pytest.importorskip("av")
+    clips = Kept(torch.zeros(2, 3, 2, 32, 32, dtype=torch.uint8), torch.full((2, 3, 32, 32), 7, dtype=torch.uint8))
+    own, given = isolated_clips.write(clips, ["a", "b"], [{"image": str(tmp_path / "a.jpg")}, {}], 8, tmp_path)
+    assert own["picture"] == str((tmp_path / "a.jpg").resolve())
+    assert given["picture"] == str(tmp_path / "000001.png")
+    with Image.open(given["picture"]) as picture:
+        assert picture.getpixel((3, 3)) == (7, 7, 7)
+
+
+def test_a_line_of_a_domain_asks_videoalign_for_all_clips_at_once(tmp_path, fake, monkeypatch):
+    pytest.importorskip("av")
+    shutil.copytree(isolated.RECIPES / "fake", isolated.RECIPES / "videoalign")
+    made = tmp_path / "made" / "videoalign"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (made / "bin" / "python").chmod(0o755)
+    (made / "environment.json").write_text(json.dumps({"recipe": recipe("videoalign"), "packages": {}}))
+    monkeypatch.setattr(isolated, "ENVIRONMENTS", made.parent)
+    monkeypatch.setenv("AMD_CACHE", str(tmp_path / "cache"))
+    library = load(Path(__file__).parents[2] / "config")
+    run = library.run("sdxl-teacher", "paper", 0)
+    member = {"name": "videoalign", "scorer": "package", "times": 100, "assets": [{"file": "weights.pt"}]}
+    changed = {
+        "panel": {"videoalign": Scorer.model_validate(member)},
+        "metrics": {"mq": "MQ", "overall": "Total"},
+        "clip": Clip(frames=2, width=32, latent_frames=2, latent_width=32, fps=8),
+    }
+    run = replace(run, domain=run.domain.model_copy(update=changed), mirror=str(tmp_path))
+    benchmark = library.benchmarks["drawbench"].model_copy(update={"metrics": ["mq", "ta", "overall"]})
+    assert plan.environments(run, benchmark) == ["videoalign"]
+    panel = build_video_panel(run, benchmark, torch.device("cpu"))
+    clips = Kept(torch.zeros(3, 3, 2, 32, 32, dtype=torch.uint8))
+    asked = Asked(PromptSet(("a", "bc", "def")), torch.arange(3))
+    columns = panel.look(clips, asked)
+    assert columns == {"vq": [1.0] * 3, "mq": [0.0, 1.0, 2.0], "ta": [1.0, 2.0, 3.0]}
+    assert panel.numbers(columns, asked) == {"mq": 100.0, "overall": 400.0}  # ta has no name in this domain
+    assert "mp4 libx264" in panel.preprocessing["videoalign"]
 
 
 def test_a_file_holds_the_clip_as_an_encoder_keeps_it(tmp_path):
