@@ -69,9 +69,14 @@ class SpriteVBench:
 
 
 def dynamic(clip: Tensor, fps: float) -> bool:
-    """Whether a clip uint8 (3, F, H, W) moves, by VBench's rule."""
+    """Whether a clip uint8 (3, F, H, W) moves, by VBench's rule. ValueError where that is further than is searched."""
     _, count, height, width = clip.shape
     rule = vbench_clips.dynamic_rule(height, width, count, fps)
+    if rule.threshold >= (far := block_matching.reach(height, width)):
+        raise ValueError(
+            f"a clip of {width} x {height} pixels moves from {rule.threshold:g} pixels a frame on, and block matching "
+            f"looks {far} far; VBench's own package judges clips of this size (scorer: package)"
+        )
     pictures = clip.transpose(0, 1)[:: rule.interval]
     if len(pictures) < 2:
         return False

@@ -40,8 +40,9 @@ def over_frames(values: Sequence[float], frames: Sequence[int]) -> float:
 def steadiness(clips: Tensor) -> Tensor:
     """temporal_flickering: (255 - mean absolute difference of neighbours) / 255, (n,). Meant for still scenes."""
     _check(clips, 2)
-    levels = clips.double()
-    return (255 - (levels[:, :, 1:] - levels[:, :, :-1]).abs().mean((1, 2, 3, 4))) / 255
+    levels = clips.short()
+    steps = (levels[:, :, 1:] - levels[:, :, :-1]).abs_()
+    return (255 - steps.sum((1, 2, 3, 4), dtype=torch.int64).double() / steps[0].numel()) / 255
 
 
 class Rule(NamedTuple):

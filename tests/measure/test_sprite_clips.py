@@ -51,6 +51,11 @@ def test_a_clip_in_which_something_moves_is_dynamic_and_smooth_and_its_first_pic
         assert smoothness(clip) > max(0.99, smoothness(clip[:, order]) + 0.005)
 
 
+def test_a_clip_too_large_for_block_matching_is_refused():
+    with pytest.raises(ValueError, match=r"moves from 11\.25 pixels a frame on, and block matching looks 8 far"):
+        dynamic(torch.zeros(3, 4, 480, 832, dtype=torch.uint8), 16)
+
+
 def test_a_still_clip_is_steady():
     row, clip, _ = filmed("still", 0)
     assert still(row)
