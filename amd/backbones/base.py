@@ -33,6 +33,7 @@ class Backbone(nn.Module, ABC):
     precision: Precision
     width: int  # D of `features`
     depth: int  # `features` takes layers 0 .. depth - 1
+    streams: bool = False  # makes a clip chunk by chunk (`amd.distill.types.Stream`)
     recompute: bool = False  # blocks are run again in the backward pass, for less memory
     lora_targets: tuple[str, ...] = ("attn.qkv", "attn.proj")
     """Ends of the names of the layers that `amd.backbones.adapters.add_lora` adapts: the attention's, in and out."""

@@ -35,6 +35,8 @@ class StreamingWan(Wan):
     `native_loss` is teacher forcing: every chunk reads the clean frames before it, in one forward pass (`masked`).
     """
 
+    streams = True
+
     def __init__(
         self,
         size: WanSize,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from amd.config.methods import GROUPED, SHRINKING, TAKES
 from amd.config.read import unknown
 from amd.config.schema import (
+    PROMPTED,
+    VIDEO,
     Benchmark,
     Domain,
     Figure,
@@ -14,8 +16,10 @@ from amd.config.schema import (
     ScorerArchitecture,
     System,
     Table,
+    TextSizes,
     Track,
     TrackSizes,
+    VideoSizes,
 )
 from amd.config.served import PACKAGES, clashes, served
 
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
     "student": ("backbone", "method", "start", "teacher", "stage"),
     "teacher": ("backbone",),
+    "initial": ("backbone", "teacher"),
     "classifier": ("architecture", "half"),
     "scorer": ("architecture", "half"),
     "plane": ("backbone", "method"),
@@ -33,6 +38,7 @@ NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
 MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about and sources are for all
     "student": ("numbers", "cfg_weight", "lora", "student_lora", "batch", "ema", "warmup", "teacher_seed"),
     "teacher": ("cfg_weight",),
+    "initial": ("numbers", "cfg_weight", "teacher_seed"),
     "classifier": (),
     "scorer": (),
     "plane": ("numbers", "cfg_weight", "lora", "ema"),
@@ -74,6 +80,8 @@ def misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str |
     """Why a scale cannot run on a domain, whose scorers are among `systems`, or None."""
     if domain.track == "text":
         return _text_misfit(scale, domain, systems)
+    if domain.track in VIDEO:
+        return _video_misfit(scale, domain, systems)
     if domain.track != "class":
         return None
     sizes = scale.klass
@@ -94,20 +102,46 @@ def _text_misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) ->
     sizes = scale.text
     if sizes is None:
         return "the scale has no sizes of the text track; add text"
+    if (complaint := _prompted_misfit(sizes, domain, systems)) is not None:
+        return complaint
+    if domain.latents[1] % 2 ** (len(sizes.network.channels) - 1):
+        return f"latents of side {domain.latents[1]} cannot be halved {len(sizes.network.channels) - 1} times"
+    return None
+
+
+def _video_misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str | None:
+    track = domain.track
+    sizes: VideoSizes | None = getattr(scale, track)
+    if sizes is None:
+        return f"the scale has no sizes of the {track} track; add {track}"
+    if domain.clip is None:
+        return f"a domain of the {track} track has a clip: frames, width, fps; add it"
+    if (complaint := _prompted_misfit(sizes, domain, systems)) is not None:
+        return complaint
+    _, frames, height, width = domain.latent_shape
+    if height % sizes.network.patch or width % sizes.network.patch:
+        return f"latents of {height} x {width} cannot be cut into patches of {sizes.network.patch}"
+    if sizes.streaming is not None and frames % sizes.streaming.chunk:
+        return f"latents of {frames} frames are not whole chunks of {sizes.streaming.chunk}"
+    return None
+
+
+def _prompted_misfit(sizes: TextSizes | VideoSizes, domain: Domain, systems: Mapping[str, System]) -> str | None:
+    track = domain.track
     if domain.encoder is None or "train" not in domain.prompts:
-        return "a domain of the text track has an encoder and prompts.train; add both"
+        return f"a domain of the {track} track has an encoder and prompts.train; add both"
     if domain.teacher is None and (sizes.teacher is None or domain.data is None):
-        return "a teacher trained here takes the scale's text.teacher and the domain's data; else name a published one"
+        return (
+            f"a teacher trained here takes the scale's {track}.teacher and the domain's data; else name a published one"
+        )
     if uncounted := sorted(set(domain.prompts) - set(sizes.prompts)):
-        return f"text.prompts.{uncounted[0]} is missing: how many of the domain's prompts a run takes"
+        return f"{track}.prompts.{uncounted[0]} is missing: how many of the domain's prompts a run takes"
     named = {each.system for each in (domain.reward, *domain.panel.values())}
     trained = {
         str(system.architecture) for name, system in systems.items() if name in named and system.kind == "scorer"
     }
     if unsized := sorted(trained - set(sizes.scorers)):
-        return f"text.scorers.{unsized[0]} is missing: one of the domain's scorers is trained with it"
-    if domain.latents[1] % 2 ** (len(sizes.network.channels) - 1):
-        return f"latents of side {domain.latents[1]} cannot be halved {len(sizes.network.channels) - 1} times"
+        return f"{track}.scorers.{unsized[0]} is missing: one of the domain's scorers is trained with it"
     return None
 
 
@@ -123,11 +157,14 @@ def _scale(library: "Library", scale: Scale) -> Iterator[str]:
             yield f"{here}: {name!r} does not fit: {complaint}"
     if scale.klass is not None:
         yield from _sizes(library, document, scale.klass, "class")
-    if scale.text is not None:
-        yield from _sizes(library, document, scale.text, "text")
-        if scale.klass is not None and (scale.text.sample_shards == 1) != (scale.klass.sample_shards == 1):
-            here = document.at("text", "sample_shards")
-            yield f"{here}: either both tracks of a scale have their samples drawn in shards, or none"
+    for track in PROMPTED:
+        sizes: TrackSizes | None = getattr(scale, track)
+        if sizes is None:
+            continue
+        yield from _sizes(library, document, sizes, track)
+        if scale.klass is not None and (sizes.sample_shards == 1) != (scale.klass.sample_shards == 1):
+            here = document.at(track, "sample_shards")
+            yield f"{here}: either all tracks of a scale have their samples drawn in shards, or none"
     if "default" not in scale.footprints:
         yield f"{document.at('footprints')}: 'default' is missing; it serves the rules not named"
     tracks = get_args(Track)
@@ -173,12 +210,14 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         yield f"{here}: {domain.latents} differ from pixels {domain.pixels}, but there is no autoencoder"
     if domain.track == "class" and domain.classes == 0:
         yield f"{document.at('classes')}: missing; a domain of the class track has some"
-    if domain.track == "text" and not domain.panel:
+    if domain.track in PROMPTED and not domain.panel:
         yield f"{document.at('panel')}: missing; it says who judges the images of each benchmark"
     for metric, one, other in clashes(domain):
         yield f"{document.at('panel', other)}: metric '{metric}' is {one}'s already; one of the two may judge a domain"
+    if domain.clip is not None and domain.track not in VIDEO:
+        yield f"{document.at('clip')}: a domain of track {domain.track} is not about clips"
     for benchmark in library.benchmarks.values():
-        judged = benchmark.track == domain.track == "text" and set(benchmark.metrics) & set(domain.metrics)
+        judged = benchmark.track == domain.track in PROMPTED and set(benchmark.metrics) & set(domain.metrics)
         if judged and benchmark.name not in domain.prompts:
             yield f"{document.at('prompts')}: {benchmark.name} is missing; metrics of that benchmark are named here"
         elif judged:
@@ -188,8 +227,8 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         if metric not in asked:
             kind = f"metric of a benchmark of track {domain.track}"
             yield f"{document.at('metrics', metric)}: {unknown(metric, kind, asked)}"
-    kind = "scorer" if domain.track == "text" else "classifier"
-    judges = [] if domain.track == "text" else [(("judge",), domain.judge)]  # a panel judges there
+    kind = "scorer" if domain.track in PROMPTED else "classifier"
+    judges = [] if domain.track in PROMPTED else [(("judge",), domain.judge)]  # a panel judges there
     for keys, scorer in (
         (("reward",), domain.reward),
         *judges,
@@ -211,6 +250,18 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
         yield f"{here}: {domain.judge.system!r} is the training reward too; a judge must differ"
 
 
+def _initial(library: "Library", document: Any, system: System) -> Iterator[str]:
+    """Numbers of a regression on the teacher's ODE: of the student's times alone."""
+    if extra := sorted(set(system.numbers.model_dump(exclude_none=True)) - {"steps", "shift"}):
+        yield f"{document.at('numbers', extra[0])}: an initial has the student's times alone: steps and shift"
+    steps = system.numbers.steps or 1
+    for scale in library.scales.values():
+        sizes: VideoSizes | None = getattr(scale, system.track, None)
+        if sizes is not None and sizes.teacher_steps % steps:
+            here = library.documents["scales"][scale.name].at(system.track, "teacher_steps")
+            yield f"{here}: {sizes.teacher_steps} is not a multiple of the {steps} steps of system '{system.name}'"
+
+
 def _unserved(library: "Library", domain: Domain, benchmark: Benchmark) -> Iterator[str]:
     """Metrics of a benchmark that a domain of the text track names and nobody in its panel gives."""
     known = served(domain, benchmark.name)
@@ -221,7 +272,8 @@ def _unserved(library: "Library", domain: Domain, benchmark: Benchmark) -> Itera
 
 
 def _system_of(library: "Library", here: str, name: str, kind: str, track: str) -> Iterator[str]:
-    known = {s.name for s in library.systems.values() if s.kind == kind and s.track == track}
+    shared = VIDEO if kind == "scorer" and track in VIDEO else (track,)  # a scorer of clips is one of both tracks
+    known = {s.name for s in library.systems.values() if s.kind == kind and s.track in shared}
     if name not in library.systems:
         yield f"{here}: {unknown(name, 'system', known)}"
     elif name not in known:
@@ -247,7 +299,9 @@ def _system(library: "Library", system: System) -> Iterator[str]:
     if system.release is not None and system.release.embedded_guidance is not None and system.cfg_weight != 1:
         here = document.at("cfg_weight")
         yield f"{here}: {system.cfg_weight}, and release.embedded_guidance besides; a recipe guides in one of the ways"
-    if system.kind != "student":
+    if system.kind == "initial":
+        yield from _initial(library, document, system)
+    if system.kind not in ("student", "initial"):
         return
     if system.teacher is not None:
         yield from _system_of(library, document.at("teacher"), system.teacher, "teacher", system.track)
@@ -257,10 +311,13 @@ def _system(library: "Library", system: System) -> Iterator[str]:
     if start is None:
         yield f"{document.at('start')}: {unknown(system.start, 'system', library.systems)}"
         return
-    if start.kind not in ("student", "teacher") or (start.track, start.backbone) != (system.track, system.backbone):
+    if start.kind not in ("student", "teacher", "initial") or (start.track, start.backbone) != (
+        system.track,
+        system.backbone,
+    ):
         yield (
             f"{document.at('start')}: '{start.name}' is a {start.kind} with backbone '{start.backbone}' of track "
-            f"{start.track}; a student or teacher with backbone '{system.backbone}' belongs here"
+            f"{start.track}; a student, teacher or initial with backbone '{system.backbone}' belongs here"
         )
     if start.kind == "student" and start.teacher_seed != system.teacher_seed:
         yield (

@@ -55,7 +55,7 @@ def run_digest(
     if isinstance(sizes, TextSizes):
         content |= {"encoder": _encoder(domain.encoder), "images": sizes.images}
     elif isinstance(sizes, VideoSizes):
-        content |= {"encoder": _encoder(domain.encoder), "clips": sizes.clips, "clip": domain.clip}
+        content |= {"encoder": _encoder(domain.encoder), "clips": sizes.clips, "clip": _clip(domain)}
     else:
         content |= {"classes": domain.classes}
     network: Any = sizes.network  # type: ignore[attr-defined]
@@ -76,6 +76,14 @@ def run_digest(
         if domain.teacher is not None:
             return digest(content | {"published": domain.teacher})
         return digest(content | {"data": domain.data, "pretraining": sizes.teacher})
+    if system.kind == "initial":
+        assert isinstance(sizes, VideoSizes)
+        content |= {"system": system.model_dump(exclude=WORDS | {"teacher"}, exclude_none=True)}
+        content |= {"teacher": teacher, "streaming": sizes.streaming}
+        if domain.initial is not None:
+            return digest(content | {"published": domain.initial})
+        made = {"prompts": domain.prompts.get("train"), "pairs": sizes.tether_pairs, "steps": sizes.teacher_steps}
+        return digest(content | made | {"shift": domain.shift, "pretraining": sizes.initial})
     if isinstance(sizes, ClassSizes) and sizes.compiled:
         content |= {"compiled": True}  # fused kernels round otherwise
     content |= {
@@ -90,6 +98,8 @@ def run_digest(
         content |= {"cfg_weight": domain.cfg_weight}
     if domain.force != 1:
         content |= {"force": domain.force}
+    if domain.shift != 1:
+        content |= {"shift": domain.shift}
     if isinstance(sizes, TextSizes | VideoSizes):
         content |= {"prompts": domain.prompts.get("train"), "count": sizes.prompts.get("train")}
     if isinstance(sizes, VideoSizes):
@@ -116,6 +126,11 @@ def _encoder(encoder: Encoder | None) -> dict[str, Any]:
     return {} if encoder is None else encoder.model_dump(exclude={"kept"})
 
 
+def _clip(domain: Domain) -> dict[str, Any]:
+    """The shape of a video; not how samples of it are kept."""
+    return {} if domain.clip is None else domain.clip.model_dump(exclude={"stored"})
+
+
 def _architecture(system: System) -> Any:
     assert system.architecture is not None, "checked at load"
     return system.architecture
@@ -133,6 +148,8 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
     """The images of a benchmark: which noise and labels, how many, decoded by what."""
     content: dict[str, Any] = {"run": run, "labels": benchmark.labels, "seed": benchmark.seed, "count": count}
     content |= {"autoencoder": domain.autoencoder, "version": benchmark.version}
+    if domain.clip is not None:
+        content |= {"stored": domain.clip.stored}
     if system.track in PROMPTED:
         prompts = domain.prompts.get(benchmark.name)
         left_out = {"categories"} if prompts and prompts.eight_bits else {"categories", "eight_bits"}
@@ -142,6 +159,8 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
             "steps": scale.sizes(system.track).teacher_steps,
             "cfg_weight": domain.cfg_weight or system.cfg_weight,
         }
+        if domain.shift != 1:
+            content |= {"shift": domain.shift}
     return digest(content)
 
 

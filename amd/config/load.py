@@ -6,7 +6,7 @@ A digest covers what defines a result and nothing else: a comment, a title or a 
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
@@ -64,6 +64,12 @@ class Run:
     def cfg_weight(self) -> float:
         """w of Eq. 9: the domain's where its teacher needs an own one, else the system's."""
         return self.system.cfg_weight if self.domain.cfg_weight is None else self.domain.cfg_weight
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Of the method's slots, as far as system and domain set any."""
+        shift = {"shift": self.domain.shift} if self.domain.shift != 1 else {}
+        return shift | self.system.numbers.model_dump(exclude_none=True)
 
     @property
     def batch(self) -> int:
@@ -170,6 +176,8 @@ class Library:
                 raise ConfigError(f"{self.root}/systems/{system}.yaml: a {entry.kind} has no stage '{stage}'")
             digest = run_digest(entry, sizes, domain, iterations=0)
             run = Run(system, entry, sizes, domain, seed, 0, digest, mirror=self.choice.mirror)
+            if entry.kind == "initial":
+                return self._initial(run)
             # a teacher's reward and judges are read when its samples are measured
             return run if entry.kind in ("classifier", "scorer") else replace(run, **self._scorers(domain, scale, seed))
         assert entry.stage is not None, "checked at load"
@@ -180,7 +188,7 @@ class Library:
         stages = sizes.sizes(entry.track).iterations
         iterations = stages[stage or entry.stage]
         name = system if iterations == stages[entry.stage] else system + ABLATION
-        start_seed = seed if self.system(entry.start).kind == "student" else entry.teacher_seed
+        start_seed = entry.teacher_seed if self.system(entry.start).kind == "teacher" else seed
         start = self.run(entry.start, scale, start_seed)
         teacher = self.run(entry.teacher, scale, entry.teacher_seed)
         scorers = self._scorers(domain, scale, entry.teacher_seed)
@@ -192,6 +200,13 @@ class Library:
         digest = self._digests[key]
         run = Run(name, entry, sizes, domain, seed, iterations, digest, start, teacher, mirror=self.choice.mirror)
         return replace(run, **scorers)
+
+    def _initial(self, run: Run) -> Run:
+        """Its teacher, and the digest that knows of it."""
+        assert run.system.teacher is not None, "checked at load"
+        teacher = self.run(run.system.teacher, run.scale.name, run.system.teacher_seed)
+        digest = run_digest(run.system, run.scale, run.domain, iterations=0, teacher=teacher.digest)
+        return replace(run, teacher=teacher, digest=digest)
 
     def _scorers(self, domain: Domain, scale: str, seed: int) -> Scorers:
         """The runs behind a domain's reward, judge and panel, where they are trained here."""

@@ -176,6 +176,9 @@ class VideoSizes(TrackSizes):
     network: WanSize
     streaming: Streaming | None = None  # of the systems whose backbone streams
     recompute: bool = False  # gradient checkpointing of student and fake
+    initial: Pretraining | None = (
+        None  # regression of a streaming student on the teacher's ODE; None: published weights
+    )
     clips: Positive | None = None  # captioned clips that a teacher trained here, or a critic, sees; None: all
     scorers: dict[ScorerArchitecture, Pretraining] = {}
     prompts: dict[str, Positive] = {}  # "train" or a benchmark -> how many of its source's prompts; absent: all
@@ -241,21 +244,26 @@ class Data(Closed):
 class Autoencoder(Closed):
     """Between pixels and latents; absent where the network works in pixels.
 
-    kl: a diffusers AutoencoderKL from its file. shuffle: f x f pixels into channels, without loss.
+    kl: a diffusers AutoencoderKL from its file. wan: its AutoencoderKLWan, of clips, which knows its own scaling.
+    shuffle: f x f pixels into channels, without loss.
     """
 
-    kind: Literal["kl", "shuffle"] = "kl"
-    asset: Asset | None = None  # of a kl
+    kind: Literal["kl", "wan", "shuffle"] = "kl"
+    asset: Asset | None = None  # of a kl or a wan
     factor: Positive | None = None  # f of a shuffle
-    scaling: Rate  # latents are multiplied by it (SD VAE: 0.18215, SDXL's 0.13025)
+    scaling: Rate = 1.0  # latents are multiplied by it (SD VAE: 0.18215, SDXL's 0.13025)
     shift: float = 0.0  # of a shuffle: the pixels' mean, taken away first
 
     @model_validator(mode="after")
     def _complete(self) -> "Autoencoder":
-        if (self.kind == "kl") != (self.asset is not None) or (self.kind == "shuffle") != (self.factor is not None):
-            raise ValueError("a kl has an asset and no factor, a shuffle a factor and no asset")
-        if self.kind == "kl" and self.shift:
-            raise ValueError("a kl has no shift")
+        if (self.kind != "shuffle") != (self.asset is not None) or (self.kind == "shuffle") != (
+            self.factor is not None
+        ):
+            raise ValueError("a kl and a wan have an asset and no factor, a shuffle a factor and no asset")
+        if self.kind != "shuffle" and self.shift:
+            raise ValueError(f"a {self.kind} has no shift")
+        if (self.kind == "wan") == ("scaling" in self.model_fields_set):
+            raise ValueError("a wan knows its own scaling; of the others it must be given")
         return self
 
 
@@ -307,6 +315,7 @@ class Clip(Closed):
     latent_frames: Positive
     latent_width: Positive
     fps: Positive
+    stored: Literal["lossless", "h264"] = "h264"  # how samples are kept (amd.measure.films)
 
 
 class Domain(Closed):
@@ -324,7 +333,12 @@ class Domain(Closed):
     real: Data | None = None  # what a Frechet distance compares with in the text track; None: data
     autoencoder: Autoencoder | None = None
     teacher: PublishedTeacher | None = None  # None: the teacher system is trained here
-    encoder: Encoder | None = None  # of the text track, as the next two
+    initial: PublishedTeacher | None = None  # a streaming student's first weights; None: they are trained here
+    shift: Annotated[float, Field(ge=1)] = (
+        1.0  # of the times of the teacher's ODE, of students and of re-noising towards
+    )
+    # noise: sigma' = s sigma / (1 + (s - 1) sigma), for large latents; a system may have its own
+    encoder: Encoder | None = None  # of the prompted tracks, as the next two
     prompts: dict[str, Prompts] = {}  # "train", and each benchmark
     panel: dict[
         str, Scorer
@@ -434,7 +448,7 @@ class System(Closed):
     """One thing that is trained or sampled; `kind` says which keys it may have."""
 
     name: str = ""
-    kind: Literal["student", "teacher", "classifier", "scorer", "plane", "released"]
+    kind: Literal["student", "teacher", "initial", "classifier", "scorer", "plane", "released"]
     track: Track
     title: str
     about: str = ""  # one or two sentences for the report
@@ -442,7 +456,7 @@ class System(Closed):
     method: str | None = None  # students and planes: a key of METHODS
     numbers: Numbers = Numbers()
     start: str | None = None  # students: the system whose weights it begins from
-    teacher: str | None = None  # students: the real teacher's system
+    teacher: str | None = None  # students: the real teacher's system; initial: whose ODE it learns
     stage: Stage | None = None  # students: key of the track's iterations
     cfg_weight: Annotated[float, Field(ge=1)] = 1.0  # w of Eq. 9: uncond + w (cond - uncond)
     lora: LoRA | None = None  # students: None trains a full fake teacher

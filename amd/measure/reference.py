@@ -13,7 +13,7 @@ from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema import PROMPTED, Benchmark
 from amd.data.sources import half
 from amd.distill.noise import generator
 from amd.measure.fidelity import Manifold, Moments
@@ -33,7 +33,7 @@ def reference(run: Run, benchmark: Benchmark, out: Path) -> None:
 
     `run` is any run whose samples this judge will see: it names the domain, the judge and the reward.
     """
-    if run.system.track == "text":
+    if run.system.track in PROMPTED:
         from amd.measure import text  # the panels of scorers are no business of the class track
 
         text.reference(run, benchmark, out)

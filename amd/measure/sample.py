@@ -10,7 +10,7 @@ precision. Stored as ADM and SiT do: arr_0 uint8 NHWC.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from torch import Tensor
 from amd.backbones.base import Backbone, fill
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema import PROMPTED, Benchmark
 from amd.distill.methods import row
 from amd.distill.noise import generator
 from amd.distill.types import Cast, Conditioning
@@ -37,7 +37,7 @@ from amd.train.artifact import (
 )
 from amd.train.conditions import Conditions, conditions, prompts_for
 from amd.train.finished import weights
-from amd.train.networks import blank
+from amd.train.networks import blank, streaming
 from amd.train.ode import ode
 from amd.train.progress import Progress
 from amd.train.reward import build_decoder
@@ -94,7 +94,7 @@ def labels(benchmark: Benchmark, count: int, indices: Sequence[int]) -> Tensor:
     Prompts: `per_prompt` consecutive samples of each, in order. Classes, balanced: sample i asks for class i mod count,
     so that every prefix is nearly balanced too.
     """
-    if benchmark.track == "text":
+    if benchmark.track in PROMPTED:
         return torch.tensor([index // benchmark.per_prompt for index in indices])
     if benchmark.labels == "balanced":
         return torch.tensor([index % count for index in indices])
@@ -122,8 +122,7 @@ class Sampler:
         noise = IndexNoise(self.benchmark.seed, tuple(indices), device=self.device)
         cond = self.asked.of(wanted.to(self.device))
         conditioning = Conditioning(cond, self.asked.null(cond), 1)
-        channels, side = self.run.domain.latents
-        x = self.decode(self._latents(conditioning, (channels, side, side), noise)).float().cpu()
+        x = self.decode(self._latents(conditioning, self.run.domain.latent_shape, noise)).float().cpu()
         if not bool(x.isfinite().all()):
             raise FloatingPointError(
                 f"{self.run.name} seed {self.run.seed}: samples {indices[0]} to {indices[-1]} are not all finite"
@@ -134,10 +133,13 @@ class Sampler:
         network, system = self.network.predict_x0, self.run.system
         if system.method is None:
             steps = self.run.sizes.teacher_steps
-            return ode(self.network.path)(network, noise.normal("z", shape), conditioning, steps, self.run.cfg_weight)
-        rollout = row(system.method, system.numbers.model_dump(exclude_none=True)).rollout
+            return ode(self.network.path, self.run.domain.shift)(
+                network, noise.normal("z", shape), conditioning, steps, self.run.cfg_weight
+            )
+        rollout = row(system.method, self.run.numbers).rollout
         # a rollout asks the student alone; nobody else is on stage when it samples
-        cast = Cast(network, network, network, self.network.native_loss, self.network.path, self.run.cfg_weight)
+        loss, path, stream = self.network.native_loss, self.network.path, streaming(self.network)
+        cast = Cast(network, network, network, loss, path, self.run.cfg_weight, stream=stream)
         return rollout(cast, conditioning, shape, noise, False, True).x
 
 
@@ -156,7 +158,7 @@ def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor])
     fill(network, tensors, f"{run.name} seed {run.seed}")
     network = network.to(where).eval().requires_grad_(False)
     assert network.precision == "float32"
-    texts = prompts_for(run, benchmark.name).texts if run.system.track == "text" else ()
+    texts = prompts_for(run, benchmark.name).texts if run.system.track in PROMPTED else ()
     return Sampler(run, benchmark, network, conditions(run, where, texts), build_decoder(run, where), where)
 
 
@@ -182,17 +184,23 @@ def stored_by(run: Run, benchmark: Benchmark) -> Callable[[Tensor], Tensor]:
 def draw(
     sampler: Drawn, indices: range, title: str, stored: Callable[[Tensor], Tensor] = to_uint8
 ) -> tuple[Tensor, Tensor]:
-    """Images (n, C, H, W) uint8, as `stored` makes them, and labels (n,), `sample_batch` at a time, with progress."""
+    """All of `drawn` at once: images (n, C, H, W) uint8 and labels (n,)."""
+    parts = list(drawn(sampler, indices, title, stored))
+    return torch.cat([images for images, _ in parts]), torch.cat([wanted for _, wanted in parts])
+
+
+def drawn(
+    sampler: Drawn, indices: range, title: str, stored: Callable[[Tensor], Tensor] = to_uint8
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images or clips (b, C, ..., H, W) uint8, as `stored` makes them, and labels (b,), `sample_batch` at a time, with
+    progress."""
     size = sampler.run.sizes.sample_batch
-    images, wanted = [], []
     with Progress(title, len(indices)) as progress:
         for start in range(0, len(indices), size):
             x, label = sampler(indices[start : start + size])
-            images.append(stored(x))
-            wanted.append(label)
+            yield stored(x), label
             for _ in label:
                 progress.step()
-    return torch.cat(images), torch.cat(wanted)
 
 
 def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] = (0, 1)) -> None:
@@ -207,7 +215,6 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
     total = plan.sample_count(run, benchmark)
     indices = range(part * total // parts, (part + 1) * total // parts)
     sampler, weights_sha256, precision = _drawn(run, benchmark)
-    images, wanted = draw(sampler, indices, f"samples of {run.name} seed {run.seed}", stored_by(run, benchmark))
     manifest = {
         "benchmark": benchmark.name,
         "version": benchmark.version,
@@ -227,9 +234,15 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
         "versions": versions(),
         "created": created(),
     }
-    if run.system.track == "text":
+    if run.system.track in PROMPTED:
         manifest["prompts"] = list(prompts_for(run, benchmark.name).texts)  # what the labels count
-    write_samples(Path(out), images, wanted, manifest)
+    title, stored = f"samples of {run.name} seed {run.seed}", stored_by(run, benchmark)
+    if run.domain.clip is None:
+        write_samples(Path(out), *draw(sampler, indices, title, stored), manifest)
+    else:
+        from amd.measure.films import write_films  # FFmpeg is no business of images
+
+        write_films(Path(out), drawn(sampler, indices, title, stored), indices.start, run.domain.clip, manifest)
 
 
 def _drawn(run: Run, benchmark: Benchmark) -> tuple[Drawn, str, str]:
@@ -254,13 +267,19 @@ def write_samples(out: Path, images: Tensor, labels: Tensor, manifest: Mapping[s
     os.replace(part, out)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a folder of samples says of itself. ValueError where there is none."""
+    if not (file := folder / "manifest.json").is_file():
+        raise ValueError(f"{file}: not there; sample first")
+    return json.loads(file.read_text())
+
+
 def read_samples(folder: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Images (n, C, H, W) uint8, labels (n,) int64, manifest. ValueError names a file that is missing or altered."""
     folder = Path(folder)
-    for name in ("manifest.json", "samples.npz"):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: not there; sample first")
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = read_manifest(folder)
+    if not (folder / "samples.npz").is_file():
+        raise ValueError(f"{folder / 'samples.npz'}: not there; sample first")
     if sha256(folder / "samples.npz") != manifest["sha256"]:
         raise ValueError(
             f"{folder / 'samples.npz'}: truncated or altered (sha256 differs from the manifest's); sample again"
@@ -272,12 +291,12 @@ def read_samples(folder: Path) -> tuple[Tensor, Tensor, dict[str, Any]]:
 
 def gather(folders: Sequence[Path], out: Path) -> None:
     """Put shards together. ValueError unless they are the parts of one whole, each once."""
-    found = sorted((read_samples(Path(folder)) for folder in folders), key=lambda part: part[2]["indices"])
+    found = sorted(((Path(folder), read_manifest(Path(folder))) for folder in folders), key=lambda it: it[1]["indices"])
     if not found:
         raise ValueError("no shards to gather")
     same = ("benchmark", "version", "run", "seed", "run_digest", "weights_sha256", "of")
-    first, position = found[0][2], 0
-    for _, _, manifest in found:
+    first, position = found[0][1], 0
+    for _, manifest in found:
         if differs := [key for key in same if manifest[key] != first[key]]:
             raise ValueError(
                 f"shards of different things: {differs[0]} is {manifest[differs[0]]} and {first[differs[0]]}"
@@ -288,5 +307,11 @@ def gather(folders: Sequence[Path], out: Path) -> None:
         position = stop
     if position != first["of"]:
         raise ValueError(f"shards end at sample {position} of {first['of']}")
-    images, wanted = torch.cat([part[0] for part in found]), torch.cat([part[1] for part in found])
-    write_samples(Path(out), images, wanted, {**first, "indices": [0, position]})
+    whole = {**first, "indices": [0, position]}
+    if "films" in first:
+        from amd.measure.films import gather_films
+
+        gather_films(found, Path(out), whole)
+        return
+    parts = [read_samples(folder) for folder, _ in found]
+    write_samples(Path(out), torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]), whole)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema import PROMPTED, Benchmark
 from amd.measure.fidelity import finite
 from amd.measure.identity import check, identity
 from amd.measure.judge import Seen, build_judge
@@ -30,7 +30,7 @@ def score(run: Run, benchmark: Benchmark, samples: Path, reference: Path, out: P
 
     Raises ValueError where the samples are of another run, weights, benchmark or number than the score would say.
     """
-    if run.system.track == "text":
+    if run.system.track in PROMPTED:
         from amd.measure import text  # the panels of scorers are no business of the class track
 
         text.score(run, benchmark, samples, reference, out, records)

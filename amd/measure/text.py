@@ -1,4 +1,4 @@
-"""Scores of the text track: samples -> the panel's records per image -> numbers; and what they are compared with.
+"""Scores of the prompted tracks: samples -> the panel's records per image -> numbers; and what they are compared with.
 
 The floor of a metric is what real images get: of distances, half of them against the other half; of scorers, real
 images of the benchmark's own prompts, where the data can show what a prompt asks for.
@@ -7,8 +7,9 @@ images of the benchmark's own prompts, where the data can show what a prompt ask
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,16 +19,20 @@ from torch import Tensor
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import Benchmark
-from amd.data.captioned import RENDERERS
+from amd.data.captioned import FILMS, RENDERERS
 from amd.data.prompts import PromptSet
 from amd.distill.noise import generator
 from amd.measure.fidelity import Moments, finite, frechet, moments
 from amd.measure.identity import check, identity
 from amd.measure.panel import Asked, Columns, Panel, build_panel
-from amd.measure.sample import device, read_samples
+from amd.measure.sample import device, read_manifest, read_samples
+from amd.measure.video import Rendered
 from amd.train.artifact import Refused, read_artifact, read_meta, write_artifact, write_json
 from amd.train.conditions import prompts_for
 from amd.train.threads import threads
+
+if TYPE_CHECKING:
+    from amd.measure.films import Films
 
 FILE = "reference"  # .safetensors within the folder
 
@@ -35,9 +40,9 @@ FILE = "reference"  # .safetensors within the folder
 def score(run: Run, benchmark: Benchmark, samples: Path, reference: Path, out: Path, records: Path) -> None:
     """As `amd.measure.score.score`, for a benchmark of prompts."""
     threads()
-    images, index, manifest = read_samples(samples)
+    images, index, manifest = _samples(run, Path(samples))
     check(run, benchmark, Path(samples), manifest, len(images))
-    panel, asked = build_panel(run, benchmark, device()), Asked(prompts_for(run, benchmark.name), index)
+    panel, asked = _panel(run, benchmark), Asked(prompts_for(run, benchmark.name), index)
     real, floor = read(Path(reference), run, benchmark, panel)
     if panel.distance is not None:
         panel.distance.reference = real
@@ -59,7 +64,7 @@ def score(run: Run, benchmark: Benchmark, samples: Path, reference: Path, out: P
 def reference(run: Run, benchmark: Benchmark, out: Path) -> None:
     """Look at the real images; write the folder `out`: their moments, the floor in its meta.json."""
     threads()
-    panel, prompts = build_panel(run, benchmark, device()), prompts_for(run, benchmark.name)
+    panel, prompts = _panel(run, benchmark), prompts_for(run, benchmark.name)
     tensors: dict[str, Tensor] = {}
     floor: dict[str, dict[str, float]] = {}
     if panel.distance is not None:
@@ -85,7 +90,26 @@ def reference(run: Run, benchmark: Benchmark, out: Path) -> None:
     write_artifact(Path(out), {FILE: tensors or {"none": torch.zeros(0)}}, meta)
 
 
-def read(folder: Path, run: Run, benchmark: Benchmark, panel: Panel) -> tuple[Moments | None, Mapping[str, Any]]:
+def _samples(run: Run, folder: Path) -> tuple[Tensor | Films, Tensor, dict[str, Any]]:
+    """Images uint8 (n, 3, H, W), or the films of a video track; their prompts (n,); the manifest."""
+    if run.domain.clip is None:
+        return read_samples(folder)
+    from amd.measure.films import read_films
+
+    manifest = read_manifest(folder)
+    return *read_films(folder, manifest), manifest
+
+
+def _panel(run: Run, benchmark: Benchmark) -> Panel[Any]:
+    """Of images, or of clips."""
+    if run.domain.clip is None:
+        return build_panel(run, benchmark, device())
+    from amd.measure.video_panel import build_video_panel
+
+    return build_video_panel(run, benchmark, device())
+
+
+def read(folder: Path, run: Run, benchmark: Benchmark, panel: Panel[Any]) -> tuple[Moments | None, Mapping[str, Any]]:
     """(moments of the real images, the floor). Refused where it is not the one that this run's scores mean."""
     meta = read_meta(folder)
     said = {"digest": plan.reference_digest(run, benchmark), "judge_sha256": panel.sha256}
@@ -98,14 +122,20 @@ def read(folder: Path, run: Run, benchmark: Benchmark, panel: Panel) -> tuple[Mo
     return known, floor
 
 
-def _shown(run: Run, benchmark: Benchmark, prompts: PromptSet) -> tuple[Tensor, Asked] | None:
-    """Real images of the benchmark's own prompts, as many as there are samples; None where nobody can make them."""
+def _shown(run: Run, benchmark: Benchmark, prompts: PromptSet) -> tuple[Tensor | Rendered, Asked] | None:
+    """Real images or clips of the benchmark's own prompts, as many as there are samples; None where nobody can make
+    them."""
     data = run.domain.data
-    if data is None or data.source not in RENDERERS or prompts.rows is None:
+    if data is None or data.source not in {**RENDERERS, **FILMS} or prompts.rows is None:
         return None
     index = torch.arange(len(prompts)).repeat_interleave(benchmark.per_prompt)
-    render, side = RENDERERS[data.source], run.domain.pixels[1]
     seed = int(generator("real images of", benchmark.name, benchmark.seed).initial_seed() % 2**31)
+    if run.domain.clip is not None:
+        _, frames, height, width = run.domain.pixel_shape
+        make, rows = FILMS[data.source], prompts.rows
+        every = [partial(make, rows[i], seed + k, frames, height, width) for k, i in enumerate(index.tolist())]
+        return Rendered(every), Asked(prompts, index)
+    render, side = RENDERERS[data.source], run.domain.pixels[1]
     made = [render(prompts.rows[i], seed + k, side) for k, i in enumerate(index.tolist())]
     return torch.stack([torch.from_numpy(pixels) for pixels, _ in made]), Asked(prompts, index)
 

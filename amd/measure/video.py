@@ -1,8 +1,11 @@
 """Clips as measures read them: lazily, a batch at a time, since those of a benchmark do not fit into memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -18,6 +21,24 @@ class Clips(Protocol):
     def pictures(self, indices: range) -> Tensor | None:
         """uint8 (b, 3, H, W) that the clips were to begin with; None where they were asked for by words alone."""
         ...
+
+
+class Rendered:
+    """Clips that are made when they are looked at: `makes[i]()` is clip i, uint8 (3, F, H, W), and its truth."""
+
+    def __init__(self, makes: Sequence[Callable[[], tuple[NDArray[np.uint8], object]]]) -> None:
+        self.makes = makes
+
+    def __len__(self) -> int:
+        return len(self.makes)
+
+    def take(self, indices: range) -> Tensor:
+        """uint8 (b, 3, F, H, W)."""
+        return torch.stack([torch.from_numpy(self.makes[i]()[0]) for i in indices])
+
+    def pictures(self, indices: range) -> Tensor | None:
+        """What they begin with."""
+        return self.take(indices)[:, :, 0]
 
 
 def batches(clips: Clips, size: int) -> Iterator[tuple[range, Tensor]]:

@@ -119,7 +119,12 @@ def gallery(sheet: Sheet) -> Drawing:
         raise ValueError(f"figures/{sheet.figure.name}.yaml: no grid exists at scale {sheet.scale} yet; run amd grid")
     pictures = {name: Image.open(sheet.root / entry["grid"]) for name, entry in found.items()}
     if all(CAPTIONS in picture.info for picture in pictures.values()):
-        _side_by_side(sheet, pictures)
+        if all(getattr(picture, "n_frames", 1) > 1 for picture in pictures.values()):
+            from amd.report.moving import side_by_side  # FFmpeg is no business of images
+
+            side_by_side(pictures, sheet.png)
+        else:
+            _side_by_side(sheet, pictures)
         said = "A row per prompt; the same noise in all of it."
         return Drawing({"systems": found}, [said, *sheet.absent(found)])
     columns = min(4, len(found))

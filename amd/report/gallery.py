@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,9 +23,16 @@ CAPTIONS, WIDTH = "captions", "tile width"  # what a grid with prompts says of i
 def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None:
     """`samples`/samples.npz -> one png: the first `columns` samples of each class, of `rows` classes evenly spaced.
 
-    Where the manifest beside it has prompts, which the labels then count, each row's is written beside it.
+    A folder of films makes one that moves (amd.report.moving). Where the manifest beside it has prompts, which the
+    labels then count, each row's is written beside it.
     ValueError names the file where samples or labels are missing.
     """
+    said = _manifest(Path(samples) / "manifest.json")
+    if "films" in said:
+        from amd.report.moving import moving_grid  # FFmpeg is no business of images
+
+        moving_grid(Path(samples), said, out, rows=rows)
+        return
     file = Path(samples) / "samples.npz"
     if not file.is_file():
         raise ValueError(f"{file}: not there; sample first")
@@ -34,7 +42,7 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None
         images, labels = content["arr_0"], content["labels"]
     classes = np.unique(labels)
     shown = classes[np.linspace(0, len(classes) - 1, min(rows, len(classes))).round().astype(int)]
-    prompts = _prompts(Path(samples) / "manifest.json")
+    prompts: Sequence[str] | None = said.get("prompts")
     cell = CELL if prompts is None else PROMPTED
     picture = tile([[images[i] for i in np.flatnonzero(labels == label)[:columns]] for label in shown], cell)
     about = PngInfo()
@@ -51,8 +59,8 @@ def grid(samples: Path, out: Path, *, rows: int = 10, columns: int = 10) -> None
     write(Path(out), lambda part: picture.save(part, format="PNG", pnginfo=about))
 
 
-def _prompts(manifest: Path) -> Sequence[str] | None:
-    return json.loads(manifest.read_text()).get("prompts") if manifest.is_file() else None
+def _manifest(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text()) if file.is_file() else {}
 
 
 def captioned(picture: Image.Image, captions: Sequence[str], width: int = 320, most: int = 140) -> Image.Image:

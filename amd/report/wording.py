@@ -3,6 +3,7 @@
 Everything countable is counted from the content; nothing here knows a number.
 """
 
+from amd.config.schema import PROMPTED
 from amd.report.content import Content
 from amd.report.markup import MARK
 from amd.report.origin import sentences
@@ -23,7 +24,7 @@ def notes(content: Content) -> list[str]:
         )
     if any(line.state == "not run" for line in content.lines):
         said.append("A row that is not run has no score at this scale yet.")
-    if content.floor and content.table.track == "text":
+    if content.floor and content.table.track in PROMPTED:
         said.append(
             "Floor: what real images score under the same judges, which is the most that a perfect generator could. "
             "Half against half: of a distance, two halves of them from each other."

@@ -53,8 +53,10 @@ def iterations(job: Job) -> int | None:
     run = job.run
     if run.system.kind == "teacher":
         stage = None if run.domain.teacher is not None else run.sizes.teacher  # a published one is fetched
+    elif run.system.kind == "initial":
+        stage = None if run.domain.initial is not None else run.video.initial
     elif run.system.kind == "scorer":
-        stage = run.text.scorers.get(run.system.architecture)  # type: ignore[arg-type]
+        stage = run.prompted.scorers.get(run.system.architecture)  # type: ignore[arg-type]
     else:
         stage = run.klass.classifier
     return stage.iterations if stage is not None and job.rule == "pretrain" else None

@@ -23,6 +23,7 @@ from amd.backbones.adapters import add_lora, view
 from amd.backbones.base import Backbone
 from amd.config import plan
 from amd.config.load import Run
+from amd.config.schema import PROMPTED
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
 from amd.distill.step import Batch
@@ -32,10 +33,11 @@ from amd.train.artifact import artifact_sha
 from amd.train.conditions import Conditions, conditions, grouped, prompts_for
 from amd.train.devices import Ranks, alone
 from amd.train.finished import weights
-from amd.train.networks import compiled, network
+from amd.train.networks import compiled, network, streaming
 from amd.train.pairs import Pairs, make
 from amd.train.reward import build_decoder, build_encoder, build_reward
 from amd.train.sharding import shard, views
+from amd.train.shown import shown_by
 from amd.train.stop import Stop
 from amd.train.weights import Trainable, frozen, trainable
 
@@ -55,7 +57,7 @@ class Company(NamedTuple):
 def method_of(run: Run) -> Method:
     """The row of Table 1 with the system's numbers; the domain scales the weight of its external forces."""
     assert run.system.method is not None
-    method = row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
+    method = row(run.system.method, run.numbers)
     if run.domain.force == 1 or "lam" not in method.numbers:
         return method
     return method.with_numbers({"lam": method.numbers["lam"] * run.domain.force})
@@ -63,13 +65,12 @@ def method_of(run: Run) -> Method:
 
 def build_batch(run: Run, asked: Conditions) -> Batch:
     """Labels or prompts in groups of K for every method, so that methods differ by their slots alone."""
-    channels, side = run.domain.latents
-    return Batch(grouped(asked, run.sizes.group), (channels, side, side))
+    return Batch(grouped(asked, run.sizes.group), run.domain.latent_shape)
 
 
 def training_conditions(run: Run, device: torch.device) -> Conditions:
     """What a student is asked for: every class, or the training prompts."""
-    return conditions(run, device, prompts_for(run, "train").texts if run.system.track == "text" else ())
+    return conditions(run, device, prompts_for(run, "train").texts if run.system.track in PROMPTED else ())
 
 
 def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = None, stop: Stop | None = None) -> Company:
@@ -83,7 +84,7 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     assert run.start is not None
     base = weights(run.teacher)
     asked = training_conditions(run, ranks.device)
-    teacher = network(run, base, ranks.device).requires_grad_(False).eval()
+    teacher = network(run.teacher, base, ranks.device).requires_grad_(False).eval()
     # before it is sharded: each rank makes its own share of them
     pairs = _pairs(run, teacher, ranks, state, stop or Stop()) if method.reads("pairs") else None
     student = network(run, weights(run.start), ranks.device)
@@ -95,7 +96,7 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     real: Denoiser
     if system.lora is None:
         real = shard(teacher, ranks, frozen=True)
-        fake = shard(network(run, _full_fake(run, base), ranks.device), ranks)
+        fake = shard(network(run.teacher, _full_fake(run, base), ranks.device), ranks)
     else:
         add_lora(teacher, system.lora.rank, teacher.lora_targets, seed=run.seed)
         real, fake, set_pull = views(teacher, system.lora.scale, ranks)
@@ -104,7 +105,7 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     modules: dict[str, nn.Module] = {"student": student, "fake": fake}
     logit: Callable[[Tensor, Tensor, Condition], Tensor] | None = None
     if method.reads("logit"):
-        critic = shard(student.critic(run.seed).to(ranks.device), ranks)
+        critic = shard(teacher.critic(run.seed).to(ranks.device), ranks)
         modules["critic"], logit = critic, _judge(fake, critic)
     cast = Cast(
         student=student,
@@ -113,6 +114,7 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
         fake_loss=fake.native_loss,
         path=student.path,
         cfg_weight=run.cfg_weight,
+        stream=streaming(student),
         reward=_reward(run, method, ranks.device) if method.reads("reward") else None,
         logit=logit,
         pairs=pairs,
@@ -180,7 +182,7 @@ def _judge(fake: Backbone, critic: nn.Module) -> Callable[[Tensor, Tensor, Condi
 
 
 def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: Stop) -> Pairs:
-    sizes, (channels, side) = run.sizes, run.domain.latents
+    sizes = run.sizes
     if run.system.track != "class":
         raise ValueError(f"systems/{run.system.name}.yaml: method '{run.system.method}' tethers the class track alone")
     if state is None:
@@ -193,7 +195,7 @@ def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: 
         Path(state) / "pairs",
         count=sizes.tether_pairs,
         chunk=sizes.sample_batch,
-        shape=(channels, side, side),
+        shape=run.domain.latent_shape,
         classes=run.domain.classes,
         steps=sizes.teacher_steps,
         cfg_weight=run.cfg_weight,
@@ -210,11 +212,9 @@ def _real_data(run: Run, asked: Conditions, device: torch.device) -> Callable[[D
         raise ValueError(
             f"domains/{run.domain.name}.yaml: method '{run.system.method}' trains a critic on real images: set data"
         )
-    encode, (channels, side) = build_encoder(run, device), run.domain.latents
-    if run.system.track == "text":
-        from amd.data.captioned import captioned  # the class track has no captions
-
-        shown = captioned(data.source, data.assets, run.mirror, run.domain.pixels, run.text.images)
+    encode, latents = build_encoder(run, device), run.domain.latent_shape
+    if run.system.track in PROMPTED:
+        shown = shown_by(run)
         said, count, take = conditions(run, device, shown.texts), len(shown), shown.take
         meant: Callable[[Tensor], Condition] = lambda index: said.of(shown.prompt[index].to(device))  # noqa: E731
     else:
@@ -224,7 +224,7 @@ def _real_data(run: Run, asked: Conditions, device: torch.device) -> Callable[[D
 
     def draw(noise: Draws) -> tuple[Tensor, Condition]:
         index = noise.integers("real", count).cpu()
-        x = encode(take(index).to(device), noise.normal("encode", (channels, side, side)))
+        x = encode(take(index).to(device), noise.normal("encode", latents))
         return x, meant(index)
 
     return draw

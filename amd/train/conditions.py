@@ -1,6 +1,6 @@
-"""What a network is told, by index: labels of the class track, prompts of the text track, and their null condition.
+"""What a network is told, by index: labels of the class track, prompts of the others, and their null condition.
 
-A text condition carries the prompt's own index besides the encoder's states, so that a reward finds the words again.
+A prompt's condition carries the prompt's own index besides the encoder's states, so that rewards find the words.
 Shapes: (b,) int64 indices -> tensors (b, ...).
 """
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
+from amd.config.schema import PROMPTED
 from amd.data.assets import locate
 from amd.data.labels import labels
 from amd.distill.types import Condition, Conditioning
@@ -82,8 +83,8 @@ class Texts:
 
 
 def conditions(run: Run, device: torch.device, texts: Sequence[str] = ()) -> Conditions:
-    """Of a run's track; `texts` are the prompts that indices mean (text track)."""
-    if run.system.track != "text":
+    """Of a run's track; `texts` are the prompts that indices mean (prompted tracks)."""
+    if run.system.track not in PROMPTED:
         return Labels(run.domain.classes)
     encoder, settings = encoder_of(run, device), run.domain.encoder
     assert settings is not None, "checked at load"
@@ -112,7 +113,7 @@ def prompts_for(run: Run, use: str) -> "PromptSet":
         known = ", ".join(sorted(run.domain.prompts))
         raise ValueError(f"domain '{run.domain.name}': prompts.{use} is missing; it has prompts for {known}")
     entry = run.domain.prompts[use]
-    return prompts(entry.source, entry.assets, run.mirror, run.text.prompts.get(use), entry.seed)
+    return prompts(entry.source, entry.assets, run.mirror, run.prompted.prompts.get(use), entry.seed)
 
 
 def grouped(known: Conditions, group: int) -> Callable[[Draws], Conditioning]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from amd.backbones.adapters import add_lora
 from amd.backbones.base import Backbone, backbone
 from amd.config.load import Run
-from amd.config.schema import PlaneSizes, Scorer, UNetSize
+from amd.config.schema import PROMPTED, PlaneSizes, Scorer, UNetSize, WanSize
 from amd.distill.methods import Method
 from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier
@@ -37,6 +37,8 @@ PUBLISHED: dict[str, Cost] = {
 ENCODERS: dict[str, tuple[Cost, int]] = {  # -> per prompt, and tokens
     "minilm": (Cost(22_565_376, 0.43e9, 0.0, MIB), 20),
     "sd15": (Cost(123_060_480, 13.3e9, 0.0, 4 * MIB), 77),
+    # its 24 layers over 512 tokens, the embedding of 256,384 words not counted in FLOPs
+    "umt5": (Cost(5_680_910_336, 4.9e12, 0.0, 120 * MIB), 512),
     "sdxl": (Cost(817_720_320, 111.2e9, 0.0, 6 * MIB), 77),
 }
 FLUX = Cost(11_901_408_320, 74.4e12, 0.0, 824 * MIB)  # FLUX.1-dev at 1024 x 1024, 512 tokens
@@ -88,11 +90,11 @@ class _Key:
 
     def __init__(self, run: Run) -> None:
         self.run, system, domain = run, run.system, run.domain
-        size = run.klass.network if run.system.track == "class" else run.text.network
-        recompute = system.track == "text" and run.text.recompute
+        size = run.klass.network if run.system.track == "class" else run.prompted.network
+        recompute = system.track in PROMPTED and run.prompted.recompute
         told = (domain.encoder and domain.encoder.name, domain.encoder and domain.encoder.length)
         self.content: tuple[object, ...] = (system.kind, system.backbone, system.architecture, recompute)
-        self.content += (size.model_dump_json(), domain.classes, domain.pixels, domain.latents, told)
+        self.content += (size.model_dump_json(), domain.classes, domain.pixel_shape, domain.latent_shape, told)
 
     def __hash__(self) -> int:
         return hash(self.content)
@@ -105,14 +107,13 @@ class _Key:
 def _network(key: _Key, fused: bool) -> Cost:
     run = key.run
     if run.system.kind == "scorer":
-        return _scorer(run.system.architecture or "")
-    channels, side = run.domain.latents
+        return _scorer(run)
     with torch.device("meta"):
         if run.system.kind == "classifier":
             judge = Classifier(run.system.architecture or "", run.domain.classes, run.domain.pixels[0])
             image = torch.empty(1, run.domain.pixels[0], run.domain.pixels[1], run.domain.pixels[1])
             return count(judge, lambda: judge(image), fused=fused)
-        backbone, x, t = blank(run), torch.empty(1, channels, side, side), torch.empty(1)
+        backbone, x, t = blank(run), torch.empty(1, *run.domain.latent_shape), torch.empty(1)
         return count(backbone, lambda: backbone.native_loss(x, x, t, told(run)), fused=fused)
 
 
@@ -136,9 +137,8 @@ def _size(key: _Key) -> int:
 @lru_cache
 def _trunk(key: _Key, fused: bool) -> Cost:
     run = key.run
-    channels, side = run.domain.latents
     with torch.device("meta"):
-        backbone, x, t = blank(run), torch.empty(1, channels, side, side), torch.empty(1)
+        backbone, x, t = blank(run), torch.empty(1, *run.domain.latent_shape), torch.empty(1)
         critic = backbone.critic()
         layers: tuple[int, ...] = critic.layers  # type: ignore[assignment]
 
@@ -170,8 +170,10 @@ def told(run: Run) -> Condition:
     """A condition of one row, on the meta device."""
     if run.system.track == "class":
         return {"label": torch.empty(1, dtype=torch.int64, device="meta")}
-    size = run.text.network
+    size = run.prompted.network
     cond = {"tokens": torch.empty(1, tokens(run), size.context, device="meta")}
+    if isinstance(size, WanSize):
+        return cond
     if size.pooled:
         cond |= {
             "pooled": torch.empty(1, size.pooled, device="meta"),
@@ -180,8 +182,9 @@ def told(run: Run) -> Condition:
     return cond
 
 
-def _scorer(architecture: str) -> Cost:
+def _scorer(run: Run) -> Cost:
     """A scorer of the emoji scenes, small enough to be run. Its captions cost next to nothing."""
+    architecture = run.system.architecture or ""
     from amd.data.emoji import COLOURS, FAMILIES, VOCABULARY
     from amd.rewards.emoji_align import EmojiAlign
     from amd.rewards.sprite_detector import SIDE, SpriteDetector

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -11,16 +12,22 @@ from amd.backbones.base import Backbone, backbone, fill
 from amd.backbones.sit import SiTBackbone
 from amd.config.load import Run
 from amd.config.read import ConfigError
+from amd.config.schema import ClassSizes, TextSizes
+from amd.distill.types import Stream
 
 
 def blank(run: Run) -> Backbone:
     """Freshly initialised from the run's seed; under `torch.device("meta")` without values."""
-    (channels, side), family = run.domain.latents, backbone(run.system.backbone)
-    if run.system.track == "text":
-        module = family(run.text.network, channels, side, seed=run.seed)
-        module.recompute = run.text.recompute
-        return module
-    return family(run.klass.network, run.domain.classes, channels, side, seed=run.seed)
+    (channels, side), family, sizes = run.domain.latents, backbone(run.system.backbone), run.sizes
+    if isinstance(sizes, ClassSizes):
+        return family(sizes.network, run.domain.classes, channels, side, seed=run.seed)
+    if isinstance(sizes, TextSizes):
+        module = family(sizes.network, channels, side, seed=run.seed)
+    else:
+        streaming = (run.video.streaming,) if family.streams else ()
+        module = family(run.video.network, run.domain.latent_shape, *streaming, seed=run.seed)
+    module.recompute = run.prompted.recompute
+    return module
 
 
 def network(run: Run, tensors: Mapping[str, Tensor], device: torch.device) -> Backbone:
@@ -30,6 +37,11 @@ def network(run: Run, tensors: Mapping[str, Tensor], device: torch.device) -> Ba
     fill(module, {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}, f"for run {run.name}")
     module.precision = run.scale.precision
     return module
+
+
+def streaming(module: Backbone) -> Stream | None:
+    """The same network as what makes clips chunk by chunk, where it does."""
+    return cast(Stream, module) if module.streams else None
 
 
 def compiled(run: Run, *networks: object) -> None:

@@ -1,8 +1,8 @@
-"""Teachers and classifiers: trained here from real images, or, where the domain has a published teacher, converted.
+"""What stands before a distillation: trained here from real data, or converted, where the domain has published weights.
 
 Teacher: flow matching on the linear path, t uniform, labels dropped for classifier-free guidance (Ma et al., SiT).
 Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, cosine to zero, EMA.
-Shapes: B rows of the global batch, x (B, C, H, H).
+Shapes: B rows of the global batch, x (B, C, H, H), of clips (B, C, F, H, W).
 """
 
 import math
@@ -21,27 +21,30 @@ from amd.backbones.base import fill
 from amd.backbones.keymaps import load_published
 from amd.backbones.sit import SiTBackbone
 from amd.config.load import Run
-from amd.config.schema import Pretraining
+from amd.config.schema import PROMPTED, Pretraining, PublishedTeacher
 from amd.data.assets import locate, sha256
 from amd.data.sources import half, images
 from amd.distill.noise import Noise
 from amd.distill.path import rows
 from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier, accuracy
+from amd.train import initial
 from amd.train.checkpoint import Session, write_artifact
 from amd.train.conditions import Conditions, conditions
 from amd.train.devices import Ranks, leave, ranks, threads
+from amd.train.finished import weights
 from amd.train.journal import Journal
 from amd.train.lease import Lease
-from amd.train.networks import blank
+from amd.train.networks import blank, network
 from amd.train.progress import Progress
 from amd.train.reward import build_encoder
 from amd.train.scorers import scorer_training
+from amd.train.shown import shown_by
 from amd.train.stop import Stop
 from amd.train.weights import EMA, rising, trainable
 
 CLIP = 1.0  # of the gradient's norm
-DECAY = {"teacher": 0.0, "classifier": 0.01, "scorer": 0.01}  # weight decay; SiT trains without
+DECAY = {"teacher": 0.0, "initial": 0.0, "classifier": 0.01, "scorer": 0.01}  # weight decay; SiT trains without
 EVERY = 50  # iterations per journal line
 SAVE_S = 60.0  # between states
 
@@ -62,12 +65,10 @@ def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) ->
     """
     out, state = Path(out), Path(state)
     if run.system.kind not in DECAY:
-        raise ValueError(
-            f"{run.name}: kind {run.system.kind} is not pretrained; a teacher, a classifier or a scorer is"
-        )
+        raise ValueError(f"{run.name}: kind {run.system.kind} is not pretrained; {', '.join(DECAY)} are")
     threads()
     world = ranks()
-    if run.system.kind == "teacher" and run.domain.teacher is not None:
+    if published(run) is not None:
         if world.main:
             convert(run, out)
         leave()
@@ -77,32 +78,37 @@ def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) ->
         _train(run, out, state, world, stop, lease.check if lease else lambda: None)
 
 
+def published(run: Run) -> PublishedTeacher | None:
+    """The weights that others trained, where the domain has them for a run of this kind."""
+    return {"teacher": run.domain.teacher, "initial": run.domain.initial}.get(run.system.kind)
+
+
 def convert(run: Run, out: Path) -> None:
-    """The published teacher of the domain as an artefact in our names and our arrow of time."""
-    published = run.domain.teacher
-    assert published is not None
-    file = locate(published.asset, run.mirror)
+    """The published weights of the domain as an artefact in our names and our arrow of time."""
+    theirs = published(run)
+    assert theirs is not None
+    file = locate(theirs.asset, run.mirror)
     module = blank(run)
-    if published.layout == "diffusers":
-        files = [file, *(locate(asset, run.mirror) for asset in published.shards or ())]
+    files = [file, *(locate(asset, run.mirror) for asset in theirs.shards or ())]
+    if theirs.layout == "diffusers":
         tensors = {name: tensor for part in files for name, tensor in load_file(part).items()}
         fill(module, {f"network.{name}": tensor.float() for name, tensor in tensors.items()}, str(file))
-    elif isinstance(module, SiTBackbone) and published.layout in ("sit", "repa"):
-        load_published(module, file, published.layout)
-    elif published.layout in ("wan", "self-forcing"):
+    elif isinstance(module, SiTBackbone) and theirs.layout in ("sit", "repa"):
+        load_published(module, file, theirs.layout)
+    elif theirs.layout in ("wan", "self-forcing"):
         from amd.backbones.wan_keymaps import load_wan  # with diffusers' transformers: where one is asked for
 
-        load_wan(module, [file, *(locate(asset, run.mirror) for asset in published.shards or ())], published.layout)
+        load_wan(module, files, theirs.layout)
     else:
-        raise ValueError(f"system {run.name}: layout {published.layout!r} is none of backbone {run.system.backbone!r}")
-    origin = {"file": published.asset.file, "sha256": sha256(file), "layout": published.layout}
-    write_artifact(out, {"teacher": module.state_dict()}, {**_meta(run, 0), "made_from": {"published": origin}})
+        raise ValueError(f"system {run.name}: layout {theirs.layout!r} is none of backbone {run.system.backbone!r}")
+    origin = {"file": theirs.asset.file, "sha256": sha256(file), "layout": theirs.layout}
+    write_artifact(out, {run.system.kind: module.state_dict()}, {**_meta(run, 0), "made_from": {"published": origin}})
 
 
 def teacher_task(run: Run, device: torch.device) -> Task:
     """The network's own diffusion loss from scratch: flow matching of a SiT, eps of a UNet."""
     sizes, domain = run.sizes.teacher, run.domain
-    if sizes is None or domain.data is None or (domain.autoencoder and domain.autoencoder.kind == "kl"):
+    if sizes is None or domain.data is None or (domain.autoencoder and domain.autoencoder.kind != "shuffle"):
         raise ValueError(
             f"scale {run.scale.name}, domain {domain.name}: a teacher is trained here where the scale has sizes for "
             "it, the domain has data, and its network sees pixels; else the domain names a published teacher"
@@ -124,13 +130,11 @@ def teacher_task(run: Run, device: torch.device) -> Task:
 
 
 def _shown(run: Run, device: torch.device) -> tuple[Tensor, Tensor, Conditions]:
-    """Real images (N, C, H, H), what each shows (N,), and the conditions that those indices mean."""
+    """Real images or clips (N, C, ..., H, W), what each shows (N,), and the conditions that those indices mean."""
     domain = run.domain
     assert domain.data is not None
-    if run.system.track == "text":
-        from amd.data.captioned import captioned
-
-        found = captioned(domain.data.source, domain.data.assets, run.mirror, domain.pixels, run.text.images)
+    if run.system.track in PROMPTED:
+        found = shown_by(run)
         everything = found.take(torch.arange(len(found)))
         return everything.to(device), found.prompt.to(device), conditions(run, device, found.texts)
     x, label = images(domain.data.source, domain.data.assets, run.mirror, domain.pixels)
@@ -173,6 +177,19 @@ def scorer_task(run: Run, device: torch.device) -> Task:
     return Task(training.module, sizes, training.loss, training.report)
 
 
+def initial_task(run: Run, world: Ranks, state: Path, stop: Stop) -> Task:
+    """A streaming student from the teacher's weights, on the teacher's ODE, which is solved first."""
+    sizes, streaming = run.video.initial, run.video.streaming
+    if sizes is None or streaming is None or run.teacher is None:
+        raise ValueError(
+            f"scale {run.scale.name}: {run.name} is trained here where the scale has {run.system.track}.initial and "
+            f"{run.system.track}.streaming; else the domain names published weights (initial)"
+        )
+    found = initial.trajectories(run, state / "trajectories", world, stop)
+    module, asked = network(run, weights(run.teacher), world.device), initial.known(run, world.device)
+    return Task(module, sizes, lambda noise: initial.regression(module, found, asked, streaming.chunk, noise), dict)
+
+
 TASKS = {"teacher": teacher_task, "classifier": classifier_task, "scorer": scorer_task}
 
 
@@ -188,7 +205,8 @@ def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Callable[[], None]) -> None:
     """The loop. `held` raises unless this process may still write."""
-    task = TASKS[run.system.kind](run, world.device)
+    own = run.system.kind == "initial"
+    task = initial_task(run, world, state, stop) if own else TASKS[run.system.kind](run, world.device)
     sizes, parameters = task.sizes, trainable(task.module)
     # fused: one pass over the parameters; the others loop in Python
     optimiser = AdamW(parameters, sizes.lr, weight_decay=DECAY[run.system.kind], fused=True)

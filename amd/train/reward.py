@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
+from amd.config.schema import PROMPTED
 from amd.data.assets import locate
 from amd.rewards.base import Material, Reward, reward
 from amd.train.conditions import prompts_for
@@ -15,6 +16,7 @@ from amd.train.finished import weights
 if TYPE_CHECKING:
     from amd.backbones.autoencoder import LatentAutoencoder
     from amd.backbones.shuffle import PixelShuffleCodec
+    from amd.backbones.video_codec import ClipAutoencoder
 
 
 def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
@@ -23,7 +25,7 @@ def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
     FileNotFoundError where its classifier is not trained yet, or names the published file that is nowhere.
     """
     scorer, trained = run.domain.reward, run.reward
-    if run.system.track == "text":
+    if run.system.track in PROMPTED:
         from amd.rewards.text import PromptReward
         from amd.train.scorers import build_text_scorer  # the class track needs neither
 
@@ -43,7 +45,7 @@ def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
 
 
 def build_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor], Tensor]:
-    """Latents (B, *S) -> pixels (B, C, H, H), differentiable; the identity where the domain has no autoencoder."""
+    """Latents (B, *S) -> pixels (B, C, H, H) or (B, C, F, H, W), differentiable; the identity without a codec."""
     codec = build_codec(run, device)
     return (lambda latents: latents) if codec is None else codec.decode
 
@@ -54,7 +56,9 @@ def build_encoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Ten
     return (lambda pixels, eps: pixels) if codec is None else torch.no_grad()(codec.encode)
 
 
-def build_codec(run: Run, device: torch.device | str) -> "LatentAutoencoder | PixelShuffleCodec | None":
+def build_codec(
+    run: Run, device: torch.device | str
+) -> "LatentAutoencoder | ClipAutoencoder | PixelShuffleCodec | None":
     """The domain's autoencoder on `device`."""
     settings = run.domain.autoencoder
     if settings is None:
@@ -63,6 +67,11 @@ def build_codec(run: Run, device: torch.device | str) -> "LatentAutoencoder | Pi
         from amd.backbones.shuffle import PixelShuffleCodec
 
         return PixelShuffleCodec(settings.factor, settings.scaling, settings.shift)
+    if settings.kind == "wan":
+        from amd.backbones.video_codec import load_clip_autoencoder
+
+        assert settings.asset is not None, "checked at load"
+        return load_clip_autoencoder(locate(settings.asset, run.mirror)).to(device)
     from amd.backbones.autoencoder import load_autoencoder  # diffusers takes seconds to import
 
     assert settings.asset is not None, "checked at load"

@@ -6,12 +6,13 @@ consists of comes from the method's own slots. Where networks are shared out ove
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from amd.config import plan
 from amd.config.jobs import Job
 from amd.config.load import Library, Run
-from amd.config.schema import Footprint
+from amd.config.schema import PROMPTED, Footprint, Pretraining
 from amd.config.served import served
 from amd.distill.methods import row
 from amd.train.cost import (
@@ -62,32 +63,42 @@ def work(library: Library, job: Job, asked: Footprint) -> Work:
 
 
 def _pretrain(run: Run) -> Work:
-    if run.system.kind == "teacher" and run.domain.teacher is not None:
-        return Work({}, {"teacher": 2 * FROZEN * size(run)})  # fetched: the file, and its checked copy
+    if {"teacher": run.domain.teacher, "initial": run.domain.initial}.get(run.system.kind) is not None:
+        return Work({}, {run.system.kind: 2 * FROZEN * size(run)})  # fetched: the file, and its checked copy
     own = network(run)
-    stage = {
-        "teacher": run.sizes.teacher,
-        "classifier": run.klass.classifier,
-        "scorer": run.text.scorers.get(run.system.architecture) if run.system.kind == "scorer" else None,  # type: ignore[arg-type]
-    }[run.system.kind]
+    stage = _stage(run)
     assert stage is not None, "no published weights and no sizes to train: refused at load"
     held = TRAINED + (AVERAGED if stage.ema else 0)
     memory = {run.system.kind: held * own.parameters, "activations": stage.batch * own.activations, "data": _data(run)}
     return Work({_precision(run, "teacher"): stage.iterations * stage.batch * 3 * own.forward}, memory)
 
 
+def _stage(run: Run) -> Pretraining | None:
+    """The sizes of a training that is no distillation."""
+    if run.system.kind == "teacher":
+        return run.sizes.teacher
+    if run.system.kind == "initial":
+        return run.video.initial
+    if run.system.kind == "classifier":
+        return run.klass.classifier
+    assert run.system.architecture is not None, "checked at load"
+    return run.prompted.scorers.get(run.system.architecture)  # type: ignore[arg-type]
+
+
 def _data(run: Run) -> float:
     """Bytes of captioned images that a training of the text track keeps: pixels, latents, and states of captions."""
-    if run.system.track != "text" or run.text.images is None:
+    if run.system.track not in PROMPTED:
         return 0.0
-    (channels, side), (wide, small) = run.domain.pixels, run.domain.latents
-    return run.text.images * (5.0 * channels * side**2 + 4.0 * wide * small**2) + _states(run, run.text.images)
+    shown = run.text.images if run.system.track == "text" else run.video.clips
+    if shown is None:
+        return 0.0
+    return shown * (5.0 * prod(run.domain.pixel_shape) + 4.0 * prod(run.domain.latent_shape)) + _states(run, shown)
 
 
 def _states(run: Run, prompts: int) -> float:
     """Bytes of the states of prompts, where they are kept."""
     kept = run.domain.encoder is not None and run.domain.encoder.kept
-    return 4.0 * prompts * tokens(run) * run.text.network.context if kept else 0.0
+    return 4.0 * prompts * tokens(run) * run.prompted.network.context if kept else 0.0
 
 
 def _precision(run: Run, kind: str = "student") -> Arithmetic:
@@ -98,14 +109,15 @@ def _precision(run: Run, kind: str = "student") -> Arithmetic:
 def _distill(run: Run, asked: Footprint) -> Work:
     system, sizes, fused = run.system, run.sizes, asked.gpus > 0
     assert system.method is not None
-    method = row(system.method, system.numbers.model_dump(exclude_none=True))
-    own, pixels, judge = network(run, fused), decoder(run), scorer(run.domain.reward, run.reward)
+    method = row(system.method, run.numbers)
+    # a streaming student's passes, chunk by chunk, are taken as its teacher's over the clip
+    own, pixels, judge = network(run.teacher or run, fused), decoder(run), scorer(run.domain.reward, run.reward)
     guided = run.cfg_weight != 1
     each = passes(method, guided, system.lora is not None)
     rows = run.stage_iterations * run.batch
     critic = trunk(run, fused) if method.reads("logit") else NOTHING
     flops: dict[Arithmetic, float] = {"bfloat16": 0.0, "tf32": 0.0, "float32": 0.0}
-    again = run.system.track == "text" and run.text.recompute
+    again = run.system.track in PROMPTED and run.prompted.recompute
     flops[_precision(run)] += rows * own.forward * (each.network + again * each.again)
     flops[_precision(run)] += rows * critic.forward * (each.trunk + again * each.trunk_again)
     flops["tf32"] += rows * (each.reward * pixels.forward + each.real * encoder(run).forward)
@@ -156,7 +168,7 @@ def _held(run: Run, own: Cost, rank: int | None) -> float:
 
 def _training_prompts(run: Run) -> int:
     """How many prompts a text student is trained on."""
-    return run.text.prompts.get("train", 0) if run.system.track == "text" else 0
+    return run.prompted.prompts.get("train", 0) if run.system.track in PROMPTED else 0
 
 
 def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
@@ -173,7 +185,7 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
         draw = sizes.teacher_steps * guided * own.forward
     else:
         assert run.system.method is not None
-        method = row(run.system.method, run.system.numbers.model_dump(exclude_none=True))
+        method = row(run.system.method, run.numbers)
         draw, guided = method.numbers.get("steps", 1) * own.forward, 1
     draw += pixels.forward + texts(run).forward
     draws, scores = job.rule in ("shard", "sample", "trace"), job.rule not in ("sample", "shard")
@@ -230,8 +242,7 @@ def _measure_released(library: Library, job: Job, run: Run, fused: bool) -> Work
 
 
 def _pixels(run: Run) -> int:
-    channels, side = run.domain.pixels
-    return channels * side**2
+    return prod(run.domain.pixel_shape)
 
 
 def _judges(library: Library, benchmark: str, run: Run) -> Cost:

@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 from amd.config import jobs, plan, published as records
 from amd.config.load import ABLATION, ConfigError, load
+from amd.config.schema import PROMPTED
 
 # `python` in a rule is the one that runs Snakemake, whether or not its environment was activated.
 # An own prefix replaces Snakemake's, so its strict mode is said again.
@@ -41,7 +42,8 @@ gc.set_threshold(100_000, 10, 10)
 if DRY:
     gc.disable()
 PULLED, TRAINED = records.origins()
-PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in ("teacher", "classifier", "scorer")]
+KINDS = ("teacher", "initial", "classifier", "scorer")  # that `pretrain` makes
+PRETRAINED = [n for n, system in LIBRARY.systems.items() if system.kind in KINDS]
 ENVIRONMENTS = [path.parent.name for path in sorted(Path("workflow/envs").glob("*/requirements.txt"))]
 RELEASED = [name for name, system in LIBRARY.systems.items() if system.kind == "released"]
 STUDENTS = [
@@ -301,9 +303,9 @@ def drawn(wildcards):
     if entry.track == "plane":
         count = f"{scale.plane.samples} samples per measurement"
     elif getattr(entry, "kind", "") in ("curves", "coevolution"):
-        sizes = scale.text if entry.track == "text" else scale.klass
+        sizes = scale.sizes(entry.track)
         count = f"{sizes.trace_samples} samples per milestone"
-    elif entry.track == "text":
+    elif entry.track in PROMPTED:
         count = "samples per student as each benchmark has prompts"
     else:
         count = f"{scale.klass.samples} samples per student"

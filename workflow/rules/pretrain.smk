@@ -1,4 +1,6 @@
 rule pretrain:
+    input:
+        made_from=made_from,
     output:
         directory(plan.checkpoint("{scale}", "{run}", "{seed}")),
     log:

@@ -1,0 +1,140 @@
+"""Samples that are clips: a folder of films, one per sample, read when they are asked for.
+
+{index:06d}.mp4 beside manifest.json, which knows each film's sha256; no prompt is part of a name. H.264 either way:
+"lossless" keeps every pixel (RGB, nothing is thrown away), "h264" is what players and published scorers are used to
+(4:2:0, quality CRF 18), which moves scores and is therefore part of a sample's digest.
+Shapes: clips uint8 (n, 3, F, H, W).
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from amd.config.schema import Clip
+from amd.train.artifact import sha256, write_json
+
+Stored = Literal["lossless", "h264"]
+CODECS: dict[Stored, tuple[str, str, dict[str, str]]] = {
+    "lossless": ("libx264rgb", "rgb24", {"qp": "0", "preset": "medium"}),
+    "h264": ("libx264", "yuv420p", {"crf": "18", "preset": "medium"}),
+}
+"""How a film is stored -> FFmpeg's encoder, pixel format and options."""
+
+
+def write_film(file: Path, clip: Tensor, fps: int, stored: Stored) -> None:
+    """uint8 (3, F, H, W) -> `file`. ValueError for odd sides under 4:2:0, which has one colour for 2 x 2 pixels."""
+    encoder, pixel_format, options = CODECS[stored]
+    height, width = clip.shape[2:]
+    if stored == "h264" and (height % 2 or width % 2):
+        raise ValueError(f"{file.name}: {height} x {width} has an odd side; h264 is 4:2:0, choose stored: lossless")
+    with av.open(str(file), "w", format="mp4") as container:
+        stream = container.add_stream(encoder, rate=fps, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
+        stream.thread_count = 1  # the same bytes on every machine
+        for frame in clip.permute(1, 2, 3, 0).contiguous().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def read_film(file: Path) -> Tensor:
+    """`file` -> uint8 (3, F, H, W). ValueError where it is no film."""
+    try:
+        with av.open(str(file)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (av.error.FFmpegError, IndexError) as error:
+        raise ValueError(f"{file}: no film: {error}") from None
+    if not frames:
+        raise ValueError(f"{file}: a film without frames")
+    return torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2).contiguous()
+
+
+@dataclass(frozen=True)
+class Films:
+    """The clips of a folder; `take` reads those that are asked for."""
+
+    files: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """-> uint8 (b, 3, F, H, W)."""
+        return torch.stack([read_film(self.files[i]) for i in indices])
+
+    def pictures(self, indices: Sequence[int]) -> Tensor | None:
+        """Samples of words alone."""
+        return None
+
+
+def write_films(
+    out: Path, batches: Iterable[tuple[Tensor, Tensor]], first: int, clip: Clip, manifest: Mapping[str, object]
+) -> None:
+    """Batches of (clips uint8, labels (b,)) -> `out`.part, then renamed; `first` is the first sample's index."""
+    part, hashes, labels = _fresh(out), list[str](), list[int]()
+    for clips, wanted in batches:
+        for film in clips:
+            file = part / _name(first + len(hashes))
+            write_film(file, film, clip.fps, clip.stored)
+            hashes.append(sha256(file))
+        labels += wanted.tolist()
+    _finish(part, out, {**manifest, "fps": clip.fps, "films": hashes, "labels_of": labels, "n": len(hashes)})
+
+
+def read_films(folder: Path, manifest: Mapping[str, Any]) -> tuple[Films, Tensor]:
+    """The films of a folder with this manifest, and their labels (n,) int64.
+
+    ValueError names a film that is missing or altered.
+    """
+    start, _ = manifest["indices"]
+    files = tuple(Path(folder) / _name(start + place) for place in range(manifest["n"]))
+    for file, known in zip(files, manifest["films"], strict=True):
+        if not file.is_file():
+            raise ValueError(f"{file}: not there; sample again")
+        if sha256(file) != known:
+            raise ValueError(f"{file}: truncated or altered (sha256 differs from the manifest's); sample again")
+    return Films(files), torch.tensor(manifest["labels_of"], dtype=torch.int64)
+
+
+def gather_films(parts: Sequence[tuple[Path, Mapping[str, Any]]], out: Path, manifest: Mapping[str, object]) -> None:
+    """Folders in the order of their indices -> one, whose films are links to theirs where the file system allows it."""
+    whole, hashes, labels = _fresh(out), list[str](), list[int]()
+    for folder, known in parts:
+        films, wanted = read_films(folder, known)
+        for file in films.files:
+            _link(file, whole / file.name)
+        hashes += known["films"]
+        labels += wanted.tolist()
+    _finish(whole, out, {**manifest, "films": hashes, "labels_of": labels, "n": len(hashes)})
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.mp4"
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
+
+
+def _fresh(out: Path) -> Path:
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
+
+
+def _finish(part: Path, out: Path, manifest: Mapping[str, object]) -> None:
+    write_json(part / "manifest.json", manifest)
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(part, out)
