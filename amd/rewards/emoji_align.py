@@ -222,6 +222,9 @@ class AlignTraining:
             + F.cross_entropy(whose, self.centres[pair, row % 2], self.rarity)
         )
 
+    def finish(self) -> None:
+        """Nothing: the weights are all there is."""
+
     def report(self) -> dict[str, object]:
         """How often the right one of twins scores higher, in both halves."""
         halves = (("own half", self.own), ("other half", self.other))

@@ -157,6 +157,9 @@ class DetectorTraining:
         parts = losses(heat, box, colour, self.kind[index], self.hue[index], self.box[index])
         return sum((WEIGHTS[name] * part for name, part in parts.items()), torch.zeros((), device=clean.device))
 
+    def finish(self) -> None:
+        """Nothing: the weights are all there is."""
+
     def report(self) -> dict[str, object]:
         """Shares of pictures, and of objects, that are seen right in both halves."""
         return {

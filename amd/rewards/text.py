@@ -1,7 +1,8 @@
 """R(image, prompt) -> number, higher is better: what a text scorer is, and which there are.
 
-A scorer reads pixels (B, 3, H, W) float32 in [-1, 1] of any side, resizes them itself, and says by what resize and by
-which weights. `PromptReward` makes one a `Reward`, which knows a prompt by its index.
+A scorer reads pixels (B, 3, H, W), or one of clips (B, 3, F, H, W), float32 in [-1, 1] of any side, resizes them
+itself, and says by what resize and by which weights. `PromptReward` makes one a `Reward`, which knows a prompt by its
+index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ TEXT_SCORERS: dict[str, str] = {
     "clip-score": "amd.rewards.clip_score:published",
     "emoji-align": "amd.rewards.emoji_align:trained",
     "sprite-agreement": "amd.rewards.sprite_detector:trained",
+    "clip-align": "amd.rewards.clip_align:trained",
 }
 """Name -> module:function (TextMaterial -> TextScorer), imported when it is asked for."""
 
@@ -40,7 +42,7 @@ class TextScorer(Protocol):
     """What happens to the pixels and in which precision they are looked at; it moves scores in the third digit."""
 
     def __call__(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
-        """pixels (B, 3, H, W) float32 in [-1, 1], B prompts -> (B,) float32."""
+        """pixels (B, 3, H, W), of clips (B, 3, F, H, W), float32 in [-1, 1], B prompts -> (B,) float32."""
         ...
 
 
@@ -103,7 +105,7 @@ class PromptReward(nn.Module):
         return self.scorer.differentiable
 
     def forward(self, x: Tensor, cond: Condition) -> Tensor:
-        """x (B, 3, H, W) in [-1, 1], cond {"prompt": (B,) int64} -> (B,) float32.
+        """x (B, 3, H, W), of clips (B, 3, F, H, W), in [-1, 1], cond {"prompt": (B,) int64} -> (B,) float32.
 
         ValueError on an index that is no prompt: -1 is the null condition's, which asks for nothing.
         """
@@ -123,12 +125,15 @@ def per_prompt(prompts: Sequence[str], encode: Callable[[list[str]], Tensor]) ->
     return encoded[torch.tensor([place[text] for text in prompts], device=encoded.device)]
 
 
-def check(pixels: Tensor, prompts: Sequence[str]) -> None:
-    """ValueError unless they are B RGB images and B prompts."""
-    if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.is_floating_point():
-        raise ValueError(f"a text scorer reads float pixels (B, 3, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
+def check(pixels: Tensor, prompts: Sequence[str], *, clips: bool = False) -> None:
+    """ValueError unless they are B RGB images, or clips (B, 3, F, H, W), and B prompts."""
+    what, shape = ("clips", "(B, 3, F, H, W)") if clips else ("images", "(B, 3, H, W)")
+    if pixels.ndim != 4 + clips or pixels.shape[1] != 3 or not pixels.is_floating_point():
+        raise ValueError(
+            f"a text scorer of {what} reads float pixels {shape}, not {pixels.dtype} {tuple(pixels.shape)}"
+        )
     if len(pixels) != len(prompts):
-        raise ValueError(f"{len(pixels)} images and {len(prompts)} prompts are not pairs")
+        raise ValueError(f"{len(pixels)} {what} and {len(prompts)} prompts are not pairs")
 
 
 def precision(scorer: str, name: str) -> torch.dtype:

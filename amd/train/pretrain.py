@@ -56,6 +56,7 @@ class Task(NamedTuple):
     sizes: Pretraining
     loss: Callable[[Noise], Tensor]  # mean over this rank's rows
     report: Callable[[], dict[str, object]]  # of the finished module, for meta.json
+    finish: Callable[[], None] = lambda: None  # when the weights are final, before they are kept
 
 
 def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) -> None:
@@ -172,9 +173,9 @@ def classifier_task(run: Run, device: torch.device) -> Task:
 
 
 def scorer_task(run: Run, device: torch.device) -> Task:
-    """A scorer of the text track on the system's half of the captioned images."""
+    """A scorer of a prompted track on the system's half of the captioned images or clips."""
     training, sizes = scorer_training(run, device)
-    return Task(training.module, sizes, training.loss, training.report)
+    return Task(training.module, sizes, training.loss, training.report, training.finish)
 
 
 def initial_task(run: Run, world: Ranks, state: Path, stop: Stop) -> Task:
@@ -261,6 +262,7 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
                 save()
                 stop.resting()
     task.module.load_state_dict(ema.complete(task.module))
+    task.finish()
     if world.main:
         held()
         write_artifact(out, {run.system.kind: task.module.state_dict()}, {**_meta(run, done), **task.report()})

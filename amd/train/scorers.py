@@ -1,7 +1,8 @@
-"""Scorers of the text track that are trained here, and those that were: from a run to a training, or to a text scorer.
+"""Scorers of prompted tracks that are trained here, and those that were: from a run to a training, or to a text scorer.
 
-Scenes are cut in halves, the even and the odd ones, so that what rewards and what reports were trained on different
-pictures. A scorer that needs more than pixels and words is given it here: rows of metadata, states of a caption.
+Scenes and clips are cut in halves, the even and the odd ones, so that what rewards and what reports were trained on
+different pictures. A scorer that needs more than pixels and words is given it here: rows of metadata, states of a
+caption.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,13 @@ from torch import Tensor, nn
 
 from amd.backbones.text import encode_once
 from amd.config.load import Run
-from amd.config.schema import Pretraining, Scorer
+from amd.config.schema import Pretraining, Scorer, VideoSizes
 from amd.data.assets import locate
 from amd.data.captioned import Captioned, captioned
 from amd.data.emoji import COLOURED, COLOURS, VOCABULARY
 from amd.data.rows import MOST, caption
 from amd.data.scenes import Scene
-from amd.distill.noise import Noise
+from amd.distill.noise import Noise, generator
 from amd.distill.types import Condition
 from amd.rewards.text import TextMaterial, TextScorer, text_scorer
 from amd.train.conditions import encoder_of, kept_in, prompts_for
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 TWINS = 1 << 48  # seeds of twins' scenes, far from those of other scenes
+TIMES = 3  # frames of a clip that a detector is trained on
 
 
 class ScorerTraining(Protocol):
@@ -43,6 +45,10 @@ class ScorerTraining(Protocol):
         """The mean over this rank's rows."""
         ...
 
+    def finish(self) -> None:
+        """When the weights are final: what else the module keeps of its data."""
+        ...
+
     def report(self) -> dict[str, object]:
         """Of the finished module, for meta.json."""
         ...
@@ -52,23 +58,29 @@ def scorer_training(run: Run, device: torch.device) -> tuple[ScorerTraining, Pre
     """The training of a scorer, and its sizes. ValueError where the scale or the domain has nothing for it."""
     system, domain = run.system, run.domain
     assert system.architecture is not None, "checked at load"
-    sizes = run.text.scorers.get(system.architecture)  # type: ignore[arg-type]
+    track = run.prompted
+    sizes = track.scorers.get(system.architecture)  # type: ignore[arg-type]
     if sizes is None or domain.data is None or system.half is None:
         raise ValueError(
             f"system {system.name} at scale {run.scale.name}, domain {domain.name}: a scorer is trained here where the "
-            f"scale has text.scorers.{system.architecture} and the domain has data"
+            f"scale has {system.track}.scorers.{system.architecture} and the domain has data"
         )
-    found = captioned(domain.data.source, domain.data.assets, run.mirror, domain.pixels, run.text.images)
+    count = track.clips if isinstance(track, VideoSizes) else track.images
+    found = captioned(domain.data.source, domain.data.assets, run.mirror, domain.pixels, count, clip=domain.clip)
     place = torch.arange(len(found))
     own, other = place[place % 2 == system.half], place[place % 2 != system.half]
     if system.architecture == "detector":
         return _detector(run, found, own, other, device), sizes
+    if system.architecture in ("clip-plain", "clip-residual"):
+        return _clips(run, found, own, other, device), sizes
     return _align(run, found, own, other, device), sizes
 
 
 def _detector(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
     from amd.rewards.sprite_detector import DetectorTraining
 
+    if found.filmed is not None:
+        found, own, other = frames(found), of_frames(own), of_frames(other)
     if found.scenes is None or not isinstance(found.pixels, Tensor):
         raise ValueError(f"domains/{run.domain.name}.yaml: data: a detector is trained where it is known what is where")
     return DetectorTraining(
@@ -113,6 +125,63 @@ def _align(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
     return AlignTraining(
         both,
         scenes,
+        captions,
+        kinds,
+        kept,
+        own,
+        other,
+        architecture,
+        seed=run.seed,
+        device=device,
+        precision=run.scale.precision,
+    )
+
+
+def frames(found: Captioned) -> Captioned:
+    """TIMES random frames of each clip, one clip's after another's, as pictures whose content is known."""
+    assert found.filmed is not None
+    assert isinstance(found.pixels, Tensor)
+    clip = torch.arange(len(found)).repeat_interleave(TIMES)
+    time = torch.randint(found.pixels.shape[2], (len(clip),), generator=generator("frames of clips"))
+    scenes = [found.filmed[i].scene(t) for i, t in zip(clip.tolist(), time.tolist(), strict=True)]
+    captions = [found.captions[i] for i in clip.tolist()]
+    return Captioned(found.pixels[clip, :, time], captions, scenes, found.prompt[clip], found.texts)
+
+
+def of_frames(clips: Tensor) -> Tensor:
+    """Places of clips -> those of their frames."""
+    return (clips[:, None] * TIMES + torch.arange(TIMES)).flatten()
+
+
+def _clips(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
+    """Every clip gets a twin of the same seed: where one respect differs, so do the clips. A twin is of its half."""
+    from amd.data.clips import Filmed, film
+    from amd.data.motion import DIRECTIONS, SIZES, moving
+    from amd.rewards.clip_training import ClipTraining
+    from amd.rewards.motion_twins import twin
+
+    if found.rows is None or found.filmed is None or not isinstance(found.pixels, Tensor):
+        raise ValueError(f"domains/{run.domain.name}.yaml: data: a scorer of clips is trained where twins can be made")
+    architecture, encoder = str(run.system.architecture), encoder_of(run, device)
+    shape = tuple(found.pixels.shape[2:])
+    kinds, captions, filmed = list[str](), list[tuple[str, str]](), list[tuple[Filmed, Filmed]]()
+    pixels = torch.empty_like(found.pixels)
+    for place, row in enumerate(found.rows):
+        asked = row["include"], row["motion"]
+        kind, changed = twin(*asked, VOCABULARY, COLOURED, tuple(DIRECTIONS), SIZES, place)
+        other_row = moving(*changed, row["tag"])
+        clip, known = film(other_row, place, *shape)
+        pixels[place] = torch.from_numpy(clip)
+        filmed.append((found.filmed[place], known))
+        kinds.append(kind)
+        captions.append((row["prompt"], other_row["prompt"]))
+
+    def kept(texts: Sequence[str]) -> Condition:
+        return encode_once(encoder, texts, kept_in(run, texts))
+
+    return ClipTraining(
+        torch.stack((found.pixels, pixels), 1),
+        filmed,
         captions,
         kinds,
         kept,
