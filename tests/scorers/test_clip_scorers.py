@@ -1,16 +1,22 @@
-"""Frames of clips are pictures whose content is known: what the detector of the video tracks is trained on."""
+"""What scorers of the video tracks are trained on: frames of clips whose content is known, clips and their twins."""
+
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from amd.config.schema import Clip
+from amd.config.load import load
+from amd.config.schema import Clip, Data, Pretraining, VideoSizes
 from amd.data.captioned import captioned
 from amd.data.emoji import COLOURS, VOCABULARY
 from amd.distill.noise import Noise
 from amd.rewards.sprite_detector import DetectorTraining
-from amd.train.scorers import TIMES, frames, of_frames
+from amd.train.pretrain import scorer_task
+from amd.train.scorers import TIMES, frames, of_frames, scorer_training
 
 CLIP = Clip(frames=6, width=32, latent_frames=6, latent_width=16, fps=8)
+PER = {"clip-plain": 1, "clip-residual": 1, "detector": TIMES}  # pictures or pairs of a clip
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +54,27 @@ def test_a_detector_is_trained_on_frames(clips):
         optimiser.step()
         optimiser.zero_grad()
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
+
+
+@pytest.mark.parametrize("architecture", ["clip-plain", "clip-residual", "detector"])
+def test_a_run_of_the_video_track_trains_its_scorer_on_its_half(architecture, tmp_path, monkeypatch):
+    """From configuration to loss; the first and the last clip are of different halves."""
+    monkeypatch.chdir(tmp_path)  # the states of prompts are kept under state/
+    text = load(Path(__file__).parents[2] / "config").run("emoji-align-a", "smoke", 0)
+    sizes = VideoSizes.model_construct(clips=12, scorers={architecture: Pretraining(iterations=1, batch=4, lr=1e-3)})
+    run = replace(
+        text,
+        system=text.system.model_copy(update={"track": "video", "architecture": architecture}),
+        scale=text.scale.model_copy(update={"video": sizes}),
+        domain=text.domain.model_copy(update={"track": "video", "data": Data(source="emoji-clips"), "clip": CLIP}),
+    )
+    task = scorer_task(run, torch.device("cpu"))
+    task.loss(Noise(0, 0, 4)).backward()
+    task.finish()
+    assert task.sizes.batch == 4
+    assert {"own half", "other half"} == set(task.report()["accuracy"])
+    again = scorer_training(run, torch.device("cpu"))[0]
+    assert set(again.own.tolist()) == {
+        place for place in range(len(again.pixels)) if place // PER[architecture] % 2 == 0
+    }
+    assert torch.equal(torch.cat((again.own, again.other)).sort().values, torch.arange(len(again.pixels)))
