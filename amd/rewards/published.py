@@ -37,8 +37,8 @@ def state_dict(file: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def install(module: nn.Module, weights: Mapping[str, Tensor], file: Path) -> None:
-    """Put `weights` into a module that was made on the meta device, in float32, each name and shape accounted for.
+def install(module: nn.Module, weights: Mapping[str, Tensor], file: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Put `weights` into a module that was made on the meta device, in `dtype`, each name and shape accounted for.
 
     ValueError names the file and the first weights that are missing, unexpected or of another shape.
     """
@@ -46,5 +46,5 @@ def install(module: nn.Module, weights: Mapping[str, Tensor], file: Path) -> Non
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if wrong := sorted(dict(own.items() ^ given.items())):
         raise ValueError(f"{file}: {len(wrong)} weights are missing, unexpected or of another shape: {wrong[:3]}")
-    floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    floats = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     module.load_state_dict(floats, assign=True)

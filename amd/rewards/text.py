@@ -21,6 +21,7 @@ TEXT_SCORERS: dict[str, str] = {
     "pickscore": "amd.rewards.pickscore:published",
     "imagereward": "amd.rewards.imagereward:published",
     "clip-score": "amd.rewards.clip_score:published",
+    "videoalign": "amd.rewards.videoalign:published",
     "emoji-align": "amd.rewards.emoji_align:trained",
     "sprite-agreement": "amd.rewards.sprite_detector:trained",
     "clip-align": "amd.rewards.clip_align:trained",
