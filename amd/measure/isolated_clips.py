@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from amd.measure import isolated, mp4, videoalign
+from amd.measure import isolated, mp4
 from amd.measure.isolated import Environment
 from amd.measure.panel import Asked, Columns
 from amd.measure.video import Clips, batches
+from amd.rewards import videoalign_frames
 from amd.rewards.published import sha256
 
 Values = Mapping[str, float | None]
@@ -86,7 +87,7 @@ class PackageVideoAlign:
         with tempfile.TemporaryDirectory() as folder:
             samples = write(clips, texts, [{}] * len(texts), self.fps, Path(folder))
             values = record(self.environment, self.files, self.hashes, None, samples)
-        return {part: [each[part] for each in values] for part in videoalign.PARTS}
+        return {part: [each[part] for each in values] for part in videoalign_frames.PARTS}
 
 
 def hashes(files: Mapping[str, Path]) -> dict[str, str]:

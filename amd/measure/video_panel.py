@@ -13,13 +13,14 @@ from torch import Tensor
 from amd.config.load import Run
 from amd.config.schema import Benchmark, Clip, Scorer
 from amd.config.served import Part
-from amd.measure import efflite, vbench, vbench_i2v, videoalign
+from amd.measure import efflite, vbench, vbench_i2v
 from amd.measure.isolated import PACKAGES, find
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign
 from amd.measure.judge import to_float
 from amd.measure.panel import Asked, Columns, Member, Panel, parts
 from amd.measure.sprite_vbench import SpriteVBench
 from amd.measure.video import Clips, batches
+from amd.rewards import videoalign_frames
 from amd.rewards.sprite_detector import PREPROCESSING, digest
 from amd.train.scorers import build_detector, build_text_scorer, published_material
 
@@ -57,9 +58,9 @@ class Aligned:
 
     def number(self, part: Part, columns: Columns, chosen: Sequence[int], asked: Asked) -> float:
         """Mean over the chosen, of a part or of their sum."""
-        means = {name: sum(columns[name][i] for i in chosen) / len(chosen) for name in videoalign.PARTS}
+        means = {name: sum(columns[name][i] for i in chosen) / len(chosen) for name in videoalign_frames.PARTS}
         key = part.key.rpartition("_")[2]  # after a category
-        return self.times * (videoalign.total(means) if key == "overall" else means[key])
+        return self.times * (videoalign_frames.total(means) if key == "overall" else means[key])
 
 
 class Bench:
@@ -103,7 +104,7 @@ def in_batches(scorer: Parts, size: int, device: torch.device) -> Callable[[Clip
 
     @torch.inference_mode()
     def looks(clips: Clips, texts: Sequence[str]) -> Columns:
-        found: Columns = {name: [] for name in videoalign.PARTS}
+        found: Columns = {name: [] for name in videoalign_frames.PARTS}
         for places, shown in batches(clips, size):
             values = scorer.parts(to_float(shown.to(device)), texts[places.start : places.stop])
             for name, column in found.items():
@@ -133,7 +134,9 @@ def _member(run: Run, stem: str, device: torch.device) -> Member[Clips]:
     own = build_text_scorer(run, scorer, device)
     if not isinstance(own, Parts):
         here = f"domains/{run.domain.name}.yaml: panel.{stem}.name"
-        raise ValueError(f"{here}: {scorer.name!r} judges no clips; sprite-vbench and clip-align do, and packages")
+        raise ValueError(
+            f"{here}: {scorer.name!r} judges no clips; sprite-vbench, clip-align and videoalign do, and packages"
+        )
     return Aligned(in_batches(own, run.sizes.sample_batch, device), scorer.times, own.revision, own.preprocessing)
 
 

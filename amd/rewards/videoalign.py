@@ -11,7 +11,8 @@ huggingface.co/KwaiVGI/VideoReward, whose low-rank branches are added to the wei
 - Scores in bfloat16 are a hundredth apart; the head's product is float32 here, so that clips of a group differ.
 
 Memory: the weights are 4.4 GB in bfloat16, twice that in float32; loading holds the file's 5 GB besides. Without a
-graph a clip of 10 frames of 336 x 588 (81 frames of 480 x 832) adds about 0.2 GB, with one about 15 GB.
+graph a clip of 10 frames of 336 x 588 (81 frames of 480 x 832) adds about 0.2 GB, with one about 11 GB; a row of a
+batch is 14 TFLOPs.
 Shapes: pixels (B, 3, F, H, W) in [-1, 1].
 """
 
@@ -84,6 +85,7 @@ class VideoAlign(nn.Module):
     def parts(self, pixels: Tensor, prompts: Sequence[str]) -> dict[str, Tensor]:
         """{"vq", "mq", "ta"}: (B,) float32 each, normalised by the checkpoint's constants.
 
+        The prompt stands after the places of the first two, so it moves "ta" alone.
         ValueError for clips of fewer than two frames, and for a prompt that names one of the model's own tokens.
         """
         check(pixels, prompts, clips=True)

@@ -28,6 +28,8 @@ PUBLISHED: dict[str, Cost] = {
     "pickscore": Cost(986_109_441, 381.7e9, 414 * MIB, 15 * MIB),  # the same architecture
     "clip-score": Cost(427_616_513, 175.3e9, 352 * MIB, 16 * MIB),  # ViT-L/14
     "imagereward": Cost(446_000_000, 137.8e9, 256 * MIB, 12 * MIB),  # BLIP: ViT-L/16 at 224 x 224, BERT of 35 tokens
+    # Qwen2-VL-2B: 10 frames of 336 x 588, as of 81 frames of 480 x 832, are 1,260 tokens; 1,000 of text
+    "videoalign": Cost(2_208_561_664, 14.08e12, 21_138 * MIB, 416 * MIB),
     "geneval-hf": Cost(496_000_000, 604e9, 0.0, 600 * MIB),  # Mask2Former Swin-S at 800 x 800, CLIP ViT-L/14 of a crop
     "dinov2": Cost(304_368_640, 162e9, 242 * MIB),  # ViT-L/14 at 224 x 224
     "adm-inception": Cost(23_900_000, 11.4e9, 0.0),  # Inception-v3 at 299 x 299, 5.7 GMAC as torchvision documents

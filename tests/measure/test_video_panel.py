@@ -7,10 +7,11 @@ from torch import Tensor
 from amd.config.schema import Domain
 from amd.config.served import ALIGNED, VBENCH, VBENCH_I2V, VIDEOALIGN, Part, clashes, served
 from amd.data.prompts import PromptSet
-from amd.measure import sprite_clips, vbench, vbench_i2v, videoalign
+from amd.measure import sprite_clips, vbench, vbench_i2v
 from amd.measure.panel import Asked, Panel
 from amd.measure.sprite_vbench import SpriteVBench
 from amd.measure.video_panel import Aligned, Bench, in_batches
+from amd.rewards import videoalign_frames
 from amd.rewards.detection import Detection
 
 torch.set_num_threads(1)
@@ -214,7 +215,7 @@ def test_who_serves_what_is_known_without_torch():
     assert set(served(domain("vbench-i2v"), "some")) == {*VBENCH_I2V, "quality", "i2v", "total"}
     assert set(VBENCH) == set(vbench.DIMENSIONS)
     assert set(VBENCH_I2V) == set(vbench_i2v.DIMENSIONS)
-    assert (*videoalign.PARTS, "overall") == VIDEOALIGN
+    assert (*videoalign_frames.PARTS, "overall") == VIDEOALIGN
 
 
 def test_two_members_that_serve_one_metric_clash():

@@ -17,11 +17,12 @@ from amd.config import plan
 from amd.config.load import load
 from amd.config.schema import Clip, Scorer
 from amd.data.prompts import PromptSet
-from amd.measure import isolated, isolated_clips, mp4, videoalign
+from amd.measure import isolated, isolated_clips, mp4
 from amd.measure.isolated import Environment, recipe
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign, checked, record
 from amd.measure.panel import Asked
 from amd.measure.video_panel import build_video_panel
+from amd.rewards import videoalign_frames
 
 WILD = 'a "cat" \'; rm -rf $HOME\n{"index": 7}\u2028é'
 DIMENSIONS = ("scene", "color", "human_action")
@@ -244,13 +245,13 @@ def test_videoaligns_scales_are_asserted_before_any_weight_is_read():
     module = runner("videoalign")
     published = {
         f"{part.upper()}_{what}": value
-        for part, scale in videoalign.PUBLISHED.items()
+        for part, scale in videoalign_frames.PUBLISHED.items()
         for what, value in scale._asdict().items()
     }
     assert published == module.SCALES
     config = {"inference_config": published, "model_config": {"model_name_or_path": "hub"}, "data_config": {}}
     assert module.configured(config, Path("/q"))["model_config"]["model_name_or_path"] == "/q"
-    assert videoalign.scales(config) == videoalign.PUBLISHED
+    assert videoalign_frames.scales(config) == videoalign_frames.PUBLISHED
     with pytest.raises(SystemExit, match=r"inference_config\.VQ_mean is None, published is 3\.6757"):
         module.configured({"model_config": {}}, Path("/q"))
     with pytest.raises(SystemExit, match=r"inference_config\.TA_std is 1\.0"):

@@ -70,7 +70,7 @@ def test_an_unknown_scorer_is_answered_with_the_known_ones():
         text_scorer("hpsv3", TextMaterial())
 
 
-@pytest.mark.parametrize("name", ["hpsv2", "pickscore", "imagereward", "clip-score"])
+@pytest.mark.parametrize("name", ["hpsv2", "pickscore", "imagereward", "clip-score", "videoalign"])
 def test_a_setting_that_a_scorer_does_not_have_is_refused(name):
     with pytest.raises(ValueError, match=f"'{name}': settings: unknown key 'verson'; its keys: .*precision"):
         text_scorer(name, TextMaterial(settings={"verson": "v2.1"}))

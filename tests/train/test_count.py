@@ -162,6 +162,40 @@ def test_blip_of_image_reward():
     assert said.resting == pytest.approx(found.resting, rel=0.1)
 
 
+def test_qwen2_vl_of_videoalign():
+    transformers = pytest.importorskip("transformers")
+    from amd.rewards import videoalign_frames as sight
+    from amd.rewards.videoalign import Recipe, VideoAlign
+
+    eye = {"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16}
+    language = {
+        "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+        "num_key_value_heads": 2, "vocab_size": 151660,
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+    }  # fmt: skip
+    recipe = Recipe(sight.RATE, sight.MOST_PIXELS, 64, 2.0, sight.PUBLISHED)
+    config = transformers.Qwen2VLConfig(**language, vision_config=eye, attn_implementation="sdpa")
+    with torch.device("meta"):
+        network = transformers.Qwen2VLModel(config)
+        scorer = VideoAlign(network, torch.empty(1, 1536), None, recipe, "")
+        frames = torch.empty(1, sight.frame_count(81, 16), 3, *sight.resized(480, 832), requires_grad=True)
+        words = torch.empty(1, 1000, 1536)
+
+    def score() -> Tensor:
+        seen = scorer.look(frames)
+        return network.language_model(inputs_embeds=torch.cat((seen, words), 1), use_cache=False).last_hidden_state
+
+    found, said = count(scorer, score, fused=True), PUBLISHED["videoalign"]
+    assert said.parameters == found.parameters
+    assert said.forward == pytest.approx(found.forward, rel=0.01)
+    assert (said.activations, said.resting) == pytest.approx((found.activations, found.resting), rel=0.01)
+    # what VideoReward's model.pth of 5,031,072,529 bytes holds: branches and a second copy of the embedding besides
+    linear = [m for m in network.language_model.modules() if isinstance(m, nn.Linear)]
+    branches = sum(64 * (m.in_features + m.out_features) for m in linear)
+    numbers = found.parameters + branches + 151660 * 1536 + 1536
+    assert 0 < 5_031_072_529 - 2 * numbers < 400_000  # names, in bfloat16 all of it
+
+
 def test_the_text_encoders_of_stable_diffusion():
     transformers = pytest.importorskip("transformers")
     words = torch.zeros(1, 77, dtype=torch.long, device="meta")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from amd.measure.videoalign import PUBLISHED, frame_count, frame_indices, normalised, resized, scales, total
+from amd.rewards.videoalign_frames import PUBLISHED, frame_count, frame_indices, normalised, resized, scales, total
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "videoalign_preprocess.json").read_text())
 CONFIG = {
