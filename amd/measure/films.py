@@ -6,6 +6,7 @@
 Shapes: clips uint8 (n, 3, F, H, W).
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +87,7 @@ def write_films(
             write_film(file, film, clip.fps, clip.stored)
             hashes.append(sha256(file))
         labels += wanted.tolist()
-    _finish(part, out, {**manifest, "fps": clip.fps, "films": hashes, "labels_of": labels, "n": len(hashes)})
+    _finish(part, out, hashes, labels, {**manifest, "fps": clip.fps})
 
 
 def read_films(folder: Path, manifest: Mapping[str, Any]) -> tuple[Films, Tensor]:
@@ -113,7 +114,7 @@ def gather_films(parts: Sequence[tuple[Path, Mapping[str, Any]]], out: Path, man
             _link(file, whole / file.name)
         hashes += known["films"]
         labels += wanted.tolist()
-    _finish(whole, out, {**manifest, "films": hashes, "labels_of": labels, "n": len(hashes)})
+    _finish(whole, out, hashes, labels, manifest)
 
 
 def _name(index: int) -> str:
@@ -134,7 +135,12 @@ def _fresh(out: Path) -> Path:
     return part
 
 
-def _finish(part: Path, out: Path, manifest: Mapping[str, object]) -> None:
-    write_json(part / "manifest.json", manifest)
+def _finish(
+    part: Path, out: Path, hashes: Sequence[str], labels: Sequence[int], manifest: Mapping[str, object]
+) -> None:
+    """The manifest learns each film's sha256, and that of all of these as the samples' own."""
+    whole = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    about = {"films": list(hashes), "labels_of": list(labels), "n": len(hashes), "sha256": whole}
+    write_json(part / "manifest.json", {**manifest, **about})
     shutil.rmtree(out, ignore_errors=True)
     os.replace(part, out)

@@ -22,18 +22,21 @@ DIMENSIONS = ("object_class", "multiple_objects", "color", "human_action")
 
 
 def semantics(row: Row, frames: Frames, height: int, width: int) -> dict[str, float | None]:
-    """By dimension; None where the row does not ask for it, or (colour) where the object is never seen."""
+    """By dimension; None where the row does not ask for it.
+
+    An object that is never seen has no colour, and counts 0: VBench leaves such clips out, and has no number where all
+    are such, as with a student at the beginning of its training.
+    """
     include = row["include"]
     classes = [{each.class_name for each in seen} for seen in frames]
     names = [clause["class"] for clause in include]
     shown = frames_with(" and ".join(names), classes) / len(frames)
     coloured = [clause for clause in include if "color" in clause]
     shares = [colour_share(clause["class"], clause["color"], frames) for clause in coloured]
-    known = [share for share in shares if share is not None]
     return {
         "object_class": shown if len(names) == 1 else None,
         "multiple_objects": shown if len(set(names)) == 2 else None,
-        "color": sum(known) / len(known) if known else None,
+        "color": sum(share or 0.0 for share in shares) / len(shares) if shares else None,
         "human_action": float(moves_as_asked(row, frames, height, width)),
     }
 

@@ -90,7 +90,7 @@ def reference(run: Run, benchmark: Benchmark, out: Path) -> None:
     write_artifact(Path(out), {FILE: tensors or {"none": torch.zeros(0)}}, meta)
 
 
-def _samples(run: Run, folder: Path) -> tuple[Tensor | Films, Tensor, dict[str, Any]]:
+def _samples(run: Run, folder: Path) -> "tuple[Tensor | Films, Tensor, dict[str, Any]]":
     """Images uint8 (n, 3, H, W), or the films of a video track; their prompts (n,); the manifest."""
     if run.domain.clip is None:
         return read_samples(folder)
