@@ -60,13 +60,13 @@ def rotations(frames: Sequence[int], height: int, width: int, head: int, like: T
     A third of the width turns by the row, a third by the column, and what is left by the frame.
     """
     place = 2 * (head // 6)
-    parts = []
+    parts, here = [], torch.device("cpu")  # whatever the default is: of a network without values too
     for positions, share, view in (
-        (torch.tensor(list(frames)), head - 2 * place, (-1, 1, 1)),
-        (torch.arange(height), place, (1, -1, 1)),
-        (torch.arange(width), place, (1, 1, -1)),
+        (torch.tensor(list(frames), device=here), head - 2 * place, (-1, 1, 1)),
+        (torch.arange(height, device=here), place, (1, -1, 1)),
+        (torch.arange(width, device=here), place, (1, 1, -1)),
     ):
-        speed = MAX_PERIOD ** (-torch.arange(0, share, 2, dtype=torch.float64, device="cpu") / max(share, 1))
+        speed = MAX_PERIOD ** (-torch.arange(0, share, 2, dtype=torch.float64, device=here) / max(share, 1))
         angle = positions.to(speed).outer(speed).view(*view, share // 2)
         parts.append(angle.expand(len(frames), height, width, -1))
     angles = torch.cat(parts, 3).reshape(1, -1, 1, head // 2)

@@ -215,16 +215,19 @@ def scorer(which: Scorer, trained: Run | None) -> Cost:
 
 def decoder(run: Run) -> Cost:
     """From what the network makes to pixels, with the whole autoencoder's parameters."""
-    return _autoencoder(run.domain.latents[1], False) if _kl(run) else NOTHING
+    return _codec(run, False)
 
 
 def encoder(run: Run) -> Cost:
     """From real pixels to latents, by the same autoencoder as `decoder`: it has no parameters of its own."""
-    return _autoencoder(run.domain.latents[1], True) if _kl(run) else NOTHING
+    return _codec(run, True)
 
 
-def _kl(run: Run) -> bool:
-    return run.domain.autoencoder is not None and run.domain.autoencoder.kind == "kl"
+def _codec(run: Run, encodes: bool) -> Cost:
+    kind = run.domain.autoencoder.kind if run.domain.autoencoder is not None else "shuffle"
+    if kind == "wan":
+        return _clip_autoencoder(run.domain.latent_shape, run.domain.pixel_shape, encodes)
+    return _autoencoder(run.domain.latents[1], encodes) if kind == "kl" else NOTHING
 
 
 @lru_cache
@@ -239,6 +242,22 @@ def _autoencoder(side: int, encodes: bool) -> Cost:
             return Cost(0, cost.forward, cost.activations, cost.resting)
         latents = torch.empty(1, 4, side, side, requires_grad=True)
         return count(vae, lambda: vae.decode(latents), fused=True)
+
+
+@lru_cache
+def _clip_autoencoder(latents: tuple[int, ...], pixels: tuple[int, ...], encodes: bool) -> Cost:
+    """Wan's, a chunk of frames after the other as it works."""
+    from diffusers import AutoencoderKLWan
+
+    with torch.device("meta"):
+        vae = AutoencoderKLWan()
+        if encodes:
+            clip = torch.empty(1, *pixels)
+            cost = count(vae, lambda: vae.encode(clip).latent_dist.mean, fused=True, backward=False)
+            return Cost(0, cost.forward, cost.activations, cost.resting)
+        x = torch.empty(1, *latents)
+        # a reward of clips is asked without a graph
+        return count(vae, lambda: vae.decode(x).sample, fused=True, backward=False)
 
 
 def texts(run: Run) -> Cost:
