@@ -56,6 +56,11 @@ class ClipAutoencoder(nn.Module):
         return torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
+def wan() -> AutoencoderKLWan:
+    """Wan2.1's at its own size, freshly initialised: diffusers' defaults are its configuration."""
+    return AutoencoderKLWan()
+
+
 def load_clip_autoencoder(file: Path) -> ClipAutoencoder:
     """From diffusion_pytorch_model.safetensors of a diffusers folder's vae/, or that folder; with its config.json.
 

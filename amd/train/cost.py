@@ -247,10 +247,10 @@ def _autoencoder(side: int, encodes: bool) -> Cost:
 @lru_cache
 def _clip_autoencoder(latents: tuple[int, ...], pixels: tuple[int, ...], encodes: bool) -> Cost:
     """Wan's, a chunk of frames after the other as it works."""
-    from diffusers import AutoencoderKLWan
+    from amd.backbones.video_codec import wan  # diffusers takes seconds to import
 
     with torch.device("meta"):
-        vae = AutoencoderKLWan()
+        vae = wan()
         if encodes:
             clip = torch.empty(1, *pixels)
             cost = count(vae, lambda: vae.encode(clip).latent_dist.mean, fused=True, backward=False)
