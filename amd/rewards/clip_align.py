@@ -52,7 +52,13 @@ def plain() -> nn.Sequential:
 
 def residual() -> nn.Sequential:
     """(N, 3, 32, 32) -> (N, 48, 8, 8)."""
-    return nn.Sequential(nn.Conv2d(3, 24, 4, 2, 1), nn.ReLU(), Block(24, CHANNELS, 2))
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(24, 32, 3, 2, 1),  # a block of stride 2 would pass on one place of four at the start
+        nn.ReLU(),
+        Block(32, CHANNELS, 1),
+    )
 
 
 ARCHITECTURES = {"clip-plain": plain, "clip-residual": residual}
