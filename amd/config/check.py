@@ -21,7 +21,7 @@ from amd.config.schema import (
     TrackSizes,
     VideoSizes,
 )
-from amd.config.served import PACKAGES, clashes, served
+from amd.config.served import FPS, PACKAGES, clashes, served
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -239,6 +239,11 @@ def _domain(library: "Library", domain: Domain) -> Iterator[str]:
             yield f"{here}: 'package' has no gradient and is slow to begin; a panel alone may ask for it"
         elif scorer.scorer == "package" and scorer.name not in PACKAGES:
             yield f"{document.at(*keys, 'scorer')}: {unknown(scorer.name, 'scorer with a package', PACKAGES)}"
+        if domain.clip is not None and scorer.name in FPS and scorer.scorer == "own":
+            said = scorer.settings.get("fps", FPS[scorer.name])
+            if said != domain.clip.fps:
+                here, right = document.at(*keys, "settings", "fps"), domain.clip.fps
+                yield f"{here}: {scorer.name} takes clips to have {said} frames per second; clip.fps is {right}"
         if scorer.system is not None and scorer.assets:
             yield f"{document.at(*keys)}: give either a system (trained here) or assets (published), and not both"
         if scorer.system is None and not scorer.assets and keys[0] != "panel":

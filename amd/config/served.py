@@ -40,6 +40,8 @@ SEVERAL: dict[str, tuple[str, ...]] = {
 """Stem of a member that serves several metrics -> their keys; each is over the prompts that it is asked of."""
 ALIGNED = ("videoalign", "clip-align")
 """Stems of members that serve VIDEOALIGN's metrics, of all prompts or of a category: vq, animal_vq."""
+FPS = {"videoalign": 16}
+"""Scorer of clips of ours -> the frames per second that it takes them to have where `settings.fps` says nothing."""
 PACKAGES = {
     "hpsv2": "hpsv2",
     "imagereward": "image-reward",

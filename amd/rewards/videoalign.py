@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from amd.config.served import FPS
 from amd.rewards import resize, videoalign_frames
 from amd.rewards.published import install, sha256, state_dict
 from amd.rewards.text import TextMaterial, check, precision
@@ -62,7 +63,7 @@ class VideoAlign(nn.Module):
         tokenizer: Any,
         recipe: Recipe,
         revision: str,
-        fps: int = 16,
+        fps: int = FPS[NAME],
         precision: str = "bfloat16",
     ) -> None:
         """transformers' Qwen2VLModel, the head's (1 or 3, D) rows, a tokenizer of the tokenizers package.
@@ -169,7 +170,7 @@ def published(material: TextMaterial) -> VideoAlign:
 
     ValueError names a file that is missing, does not fit, or asks for another scorer than this one.
     """
-    settings = material.setting(NAME, fps=16, precision="bfloat16")
+    settings = material.setting(NAME, fps=FPS[NAME], precision="bfloat16")
     names = ("model_config.json", "model.pth", "config.json", "tokenizer.json", "preprocessor_config.json")
     said, file, config, vocabulary, processor = (material.file(NAME, name) for name in names)
     chosen, dtype = recipe(said), precision(NAME, settings["precision"])

@@ -397,6 +397,21 @@ TEXT = {
         ...,
         ["domains/emoji.yaml: prompts (line", "geneval is missing; metrics of that benchmark are named here"],
     ),
+    "a reward that takes clips to be slower than they are": (
+        "domains/wan.yaml",
+        "reward.settings",
+        {"fps": 8},
+        [
+            "domains/wan.yaml: reward.settings.fps (line",
+            "videoalign takes clips to have 8 frames per second; clip.fps is 16",
+        ],
+    ),
+    "clips at another rate than their judge's": (
+        "domains/wan.yaml",
+        "clip.fps",
+        24,
+        ["domains/wan.yaml: panel.videoalign.settings.fps", "have 16 frames per second; clip.fps is 24"],
+    ),
     "no panel": (
         "domains/emoji.yaml",
         "panel",

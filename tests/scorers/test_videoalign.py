@@ -265,8 +265,10 @@ def test_another_models_tokens_and_weights_without_branches_are_refused(folder, 
 
 
 def test_the_published_file_scores_clips_about_its_own_mean(mirrored, request):
-    folder = mirrored("videoreward/model.pth").parent
+    qwen = ("config.json", "tokenizer.json", "preprocessor_config.json")
+    names = ["videoreward/checkpoint-11352/model.pth", "videoreward/model_config.json"]
+    files = [mirrored(name) for name in (*names, *(f"Qwen2-VL-2B-Instruct/{name}" for name in qwen))]
     frames = torch.from_numpy(request.getfixturevalue("photos")[0]).permute(2, 0, 1).float() / 127.5 - 1
     clip = torch.stack([frames.roll(2 * i, 2) for i in range(32)], 1)[None]
-    found = videoalign.published(TextMaterial(files=[folder])).parts(clip, ["a temple"])
+    found = videoalign.published(TextMaterial(files=files)).parts(clip, ["a temple"])
     assert all(abs(float(value)) < 5 for value in found.values())
