@@ -170,10 +170,12 @@ class StreamingWan(Wan):
         """x0_hat of every chunk, and its hidden states."""
         context, found = self.empty(x_t.shape[0]), []
         every = tuple(range(self.depth)) if layers else ()
-        for chunk in range(self._chunks(x_t.shape[2])):
+        last = self._chunks(x_t.shape[2]) - 1
+        for chunk in range(last + 1):
             x = x_t[:, :, chunk * self.chunk : (chunk + 1) * self.chunk]
             states = self._next(x, t, cond, context, layers=every)
             x0 = self._x0(states, x, t)
             found.append((x0, {layer: states.hidden[layer] for layer in layers}))
-            context = self._remembered(x0, cond, context)
+            if chunk < last:  # nobody reads the last one
+                context = self._remembered(x0, cond, context)
         return found

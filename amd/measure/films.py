@@ -1,8 +1,9 @@
 """Samples that are clips: a folder of films, one per sample, read when they are asked for.
 
 {index:06d}.mp4 beside manifest.json, which knows each film's sha256; no prompt is part of a name. H.264 either way:
-"lossless" keeps every pixel (RGB, nothing is thrown away), "h264" is what players and published scorers are used to
-(4:2:0, quality CRF 18), which moves scores and is therefore part of a sample's digest.
+"lossless" keeps every pixel (RGB, nothing is thrown away); "h264" is torchvision's write_video (4:2:0, x264's own
+quality), by which LongLive and Self-Forcing store what they evaluate. What it takes away moves scores, so it is part of
+a sample's digest.
 Shapes: clips uint8 (n, 3, F, H, W).
 """
 
@@ -25,13 +26,17 @@ from amd.train.artifact import sha256, write_json
 Stored = Literal["lossless", "h264"]
 CODECS: dict[Stored, tuple[str, str, dict[str, str]]] = {
     "lossless": ("libx264rgb", "rgb24", {"qp": "0", "preset": "medium"}),
-    "h264": ("libx264", "yuv420p", {"crf": "18", "preset": "medium"}),
+    "h264": ("libx264", "yuv420p", {"crf": "23", "preset": "medium"}),
 }
 """How a film is stored -> FFmpeg's encoder, pixel format and options."""
+ENCODING = "libx264, yuv420p, crf 23"  # "h264" in words, for records
 
 
 def write_film(file: Path, clip: Tensor, fps: int, stored: Stored) -> None:
-    """uint8 (3, F, H, W) -> `file`. ValueError for odd sides under 4:2:0, which has one colour for 2 x 2 pixels."""
+    """uint8 (3, F, H, W) -> `file`. ValueError for what is no clip, and for odd sides under 4:2:0, which has one
+    colour for 2 x 2 pixels."""
+    if clip.dtype != torch.uint8 or clip.ndim != 4 or clip.shape[0] != 3:
+        raise ValueError(f"{file.name}: a clip is uint8 (3, F, H, W), not {clip.dtype} {tuple(clip.shape)}")
     encoder, pixel_format, options = CODECS[stored]
     height, width = clip.shape[2:]
     if stored == "h264" and (height % 2 or width % 2):
@@ -41,7 +46,7 @@ def write_film(file: Path, clip: Tensor, fps: int, stored: Stored) -> None:
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
         stream.thread_count = 1  # the same bytes on every machine
-        for frame in clip.permute(1, 2, 3, 0).contiguous().numpy():
+        for frame in clip.permute(1, 2, 3, 0).contiguous().cpu().numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
 

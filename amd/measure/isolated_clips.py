@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from amd.measure import isolated, mp4
+from amd.measure import isolated
+from amd.measure.films import ENCODING, write_film
 from amd.measure.isolated import Environment
 from amd.measure.panel import Asked, Columns
 from amd.measure.video import Clips, batches
@@ -102,7 +103,7 @@ def revision(hashes: Mapping[str, str]) -> str:
 
 def preprocessing(environment: Environment) -> str:
     """What a clip goes through before it is looked at."""
-    return f"{environment.name}, environment {environment.recipe[:12]}, mp4 {mp4.ENCODING}"
+    return f"{environment.name}, environment {environment.recipe[:12]}, mp4 {ENCODING}"
 
 
 def write(
@@ -117,7 +118,7 @@ def write(
         pictures = clips.pictures(places)
         for offset, place in enumerate(places):
             video = folder / f"{place:06d}.mp4"
-            mp4.write_mp4(video, shown[offset], fps)
+            write_film(video, shown[offset], fps, "h264")
             sample = {"index": place, "video": str(video), "prompt": texts[place], "row": dict(rows[place])}
             if "image" in rows[place]:
                 sample["picture"] = str(Path(rows[place]["image"]).resolve())

@@ -17,7 +17,8 @@ from amd.config import plan
 from amd.config.load import load
 from amd.config.schema import Clip, Scorer
 from amd.data.prompts import PromptSet
-from amd.measure import isolated, isolated_clips, mp4
+from amd.measure import isolated, isolated_clips
+from amd.measure.films import write_film
 from amd.measure.isolated import Environment, recipe
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign, checked, record
 from amd.measure.panel import Asked
@@ -189,14 +190,16 @@ def test_a_file_holds_the_clip_as_an_encoder_keeps_it(tmp_path):
     av = pytest.importorskip("av")
     line = torch.linspace(0, 255, 32)
     clip = torch.stack([(line + 4 * t).clamp(0, 255).expand(3, 32, 32) for t in range(6)], 1).to(torch.uint8)
-    mp4.write_mp4(tmp_path / "clip.mp4", clip, 8)
+    write_film(tmp_path / "clip.mp4", clip, 8, "h264")
     with av.open(str(tmp_path / "clip.mp4")) as container:
         assert container.streams.video[0].average_rate == 8
         read = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
     assert len(read) == 6
     assert (torch.stack(read).permute(3, 0, 1, 2).float() - clip.float()).abs().mean() < 6
-    with pytest.raises(ValueError, match="of even sides"):
-        mp4.write_mp4(tmp_path / "odd.mp4", clip[..., :31], 8)
+    with pytest.raises(ValueError, match="32 x 31 has an odd side"):
+        write_film(tmp_path / "odd.mp4", clip[..., :31], 8, "h264")
+    with pytest.raises(ValueError, match=r"a clip is uint8 \(3, F, H, W\), not torch.float32"):
+        write_film(tmp_path / "float.mp4", clip.float(), 8, "h264")
 
 
 def test_vbench_finds_every_file_where_it_looks_and_prompts_in_its_list_alone(tmp_path):
