@@ -19,11 +19,11 @@ from amd.data.rows import generator
 from amd.data.scenes import SMALLEST_SIDE, Placed, Scene, background
 
 MOST = 2  # objects of a clip
-EXTENT = {1: (11.0, 14.0), 2: (9.0, 11.0)}
+EXTENT = {1: (15.0, 18.0), 2: (11.0, 13.0)}
 """Objects in the clip -> least and largest of their longer sides halfway, in 32nds of the clip's shorter side."""
-CHANGING = (10.0, 11.0)  # of an object that changes its size
+CHANGING = (13.5, 15.0)  # of an object that changes its size
 GROWTH = 1.7  # last over first extent of what grows
-TRAVEL = (0.25, 0.45)  # of the shorter side, over the clip
+TRAVEL = (0.25, 0.36)  # of the shorter side, over the clip
 MARGIN = 1 / 32  # of the shorter side, between objects and the border
 CANDIDATES = 64  # arrangements tried at once
 SHRINK = (1.0, 0.85, 0.7)

@@ -1,4 +1,4 @@
-"""Rows that say what moves how, drawn at random over the emoji vocabulary, with their captions.
+"""Rows that say what moves how, drawn at random over objects that small clips can show, with their captions.
 
 A row is {"tag", "include": [{"class", "count": 1, "color"?}], "motion": [{"direction", "size"}], "prompt"}: clauses as
 GenEval writes them (`amd.data.rows`), one object each, and beside each how it moves. Colours are named where an object
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from amd.data.emoji import COLOURED, VOCABULARY
+from amd.data.emoji import COLOURED
 from amd.data.rows import generator, phrase
 
 Motion = Mapping[str, str]
@@ -23,11 +23,13 @@ MOVES = tuple(name for name in DIRECTIONS if name != "still")
 KINDS = ("one", "one-changing", "two", "alike", "still")
 """One object that moves; one that changes its size, perhaps moving; two objects, at least one moving; two of a class in
 two colours, which move differently; one or two that stand still."""
-TRAINING = ("one", "one", "one-changing", "one-changing", "two", "two", "alike", "still")
+TRAINING = ("one", "one", "one", "one-changing", "one-changing", "two", "alike", "still")
+OBJECTS = ("heart", "circle", "square", "star", "apple", "mushroom", "car", "tree")
+"""What clips show: of the sprites, eight (36 with their colours) that ten pixels tell apart."""
 
 
 def draw_motion(
-    seed: int, index: int, kinds: Sequence[str] = TRAINING, names: Sequence[str] = VOCABULARY
+    seed: int, index: int, kinds: Sequence[str] = TRAINING, names: Sequence[str] = OBJECTS
 ) -> dict[str, Any]:
     """Row `index` of the stream `seed`, of one of `kinds` (KINDS), over the objects `names`.
 

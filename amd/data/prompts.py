@@ -105,10 +105,10 @@ PROMPTS: dict[str, Source] = {
         "emoji-groups", {group: (["mixed", "position"], names) for group, names in GROUPS.items()}
     ),
     "emoji-mixed": _stand_in("emoji-mixed", {form: ([form], VOCABULARY) for form in FORMS}),
-    "motion-train": _stand_in("motion-train", {"train": (motion.TRAINING, VOCABULARY)}, draw_motion),
-    "motion-mixed": _stand_in("motion-mixed", {kind: ([kind], VOCABULARY) for kind in motion.KINDS}, draw_motion),
-    "motion-plain": _stand_in("motion-plain", {"plain": (motion.TRAINING, VOCABULARY)}, draw_motion),
-    "motion-hard": _stand_in("motion-hard", {kind: ([kind], VOCABULARY) for kind in ("two", "alike")}, draw_motion),
+    "motion-train": _stand_in("motion-train", {"train": (motion.TRAINING, motion.OBJECTS)}, draw_motion),
+    "motion-mixed": _stand_in("motion-mixed", {kind: ([kind], motion.OBJECTS) for kind in motion.KINDS}, draw_motion),
+    "motion-plain": _stand_in("motion-plain", {"plain": (motion.TRAINING, motion.OBJECTS)}, draw_motion),
+    "motion-hard": _stand_in("motion-hard", {kind: ([kind], motion.OBJECTS) for kind in ("two", "alike")}, draw_motion),
 }
 """Name in a benchmark's `prompts` -> (assets, mirror, count, seed) -> set.
 

@@ -156,7 +156,7 @@ def of_frames(clips: Tensor) -> Tensor:
 def _clips(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
     """Every clip gets a twin of the same seed: where one respect differs, so do the clips. A twin is of its half."""
     from amd.data.clips import Filmed, film
-    from amd.data.motion import DIRECTIONS, SIZES, moving
+    from amd.data.motion import DIRECTIONS, OBJECTS, SIZES, moving
     from amd.rewards.clip_training import ClipTraining
     from amd.rewards.motion_twins import twin
 
@@ -168,7 +168,7 @@ def _clips(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
     pixels = torch.empty_like(found.pixels)
     for place, row in enumerate(found.rows):
         asked = row["include"], row["motion"]
-        kind, changed = twin(*asked, VOCABULARY, COLOURED, tuple(DIRECTIONS), SIZES, place)
+        kind, changed = twin(*asked, OBJECTS, COLOURED, tuple(DIRECTIONS), SIZES, place)
         other_row = moving(*changed, row["tag"])
         clip, known = film(other_row, place, *shape)
         pixels[place] = torch.from_numpy(clip)
