@@ -90,9 +90,17 @@ class Pretraining(Closed):
 
     iterations: Positive
     batch: Positive
-    lr: Rate
+    lr: Rate  # AdamW's
+    muon: Rate | None = None  # Muon's rate for the matrices of transformer blocks; None: AdamW moves all
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay per iteration; 0 keeps the raw weights
     label_dropout: Share = 0.1  # teachers only: share of labels replaced by the null class (CFG)
+    stills: Positive | None = None  # teachers of clips only: how many first iterations see single frames of them
+
+    @model_validator(mode="after")
+    def _then_clips(self) -> "Pretraining":
+        if self.stills and self.stills >= self.iterations:
+            raise ValueError(f"stills {self.stills} leave none of {self.iterations} iterations for clips that move")
+        return self
 
 
 class WanSize(Closed):
@@ -149,6 +157,12 @@ class TrackSizes(Closed):
     sample_batch: Positive
     sample_shards: Positive = 1  # jobs that share the samples of one student; they are put together afterwards
     trace_samples: Positive  # per milestone for Figures 5 and 6
+
+    @model_validator(mode="after")
+    def _stills_of_clips(self) -> "TrackSizes":
+        if self.teacher and self.teacher.stills and not isinstance(self, VideoSizes):
+            raise ValueError(f"teacher.stills {self.teacher.stills}: of clips alone; this track's pictures stand still")
+        return self
 
 
 class ClassSizes(TrackSizes):

@@ -1,7 +1,8 @@
 """What stands before a distillation: trained here from real data, or converted, where the domain has published weights.
 
 Teacher: flow matching on the linear path, t uniform, labels dropped for classifier-free guidance (Ma et al., SiT).
-Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, cosine to zero, EMA.
+Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, or
+Muon (Jordan et al., 2024, as torch has it) for the matrices of transformer blocks; cosine to zero, EMA.
 Shapes: B rows of the global batch, x (B, C, H, H), of clips (B, C, F, H, W).
 """
 
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon, Optimizer
 
 from amd.backbones.base import fill
 from amd.backbones.keymaps import load_published
@@ -57,6 +58,7 @@ class Task(NamedTuple):
     loss: Callable[[Noise], Tensor]  # mean over this rank's rows
     report: Callable[[], dict[str, object]]  # of the finished module, for meta.json
     finish: Callable[[], None] = lambda: None  # when the weights are final, before they are kept
+    batch: Callable[[int], int] | None = None  # rows of an iteration over all ranks; None: the sizes'
 
 
 def pretrain(run: Run, out: Path, state: Path, budget_s: float | None = None) -> None:
@@ -107,7 +109,11 @@ def convert(run: Run, out: Path) -> None:
 
 
 def teacher_task(run: Run, device: torch.device) -> Task:
-    """The network's own diffusion loss from scratch: flow matching of a SiT, eps of a UNet."""
+    """The network's own diffusion loss from scratch: flow matching of a SiT, eps of a UNet.
+
+    Of clips the first iterations may see stills, one frame of each of F times as many clips, at the cost of a batch of
+    clips: shapes and words are learned from pictures, as the published video models learn them, and motion after them.
+    """
     sizes, domain = run.sizes.teacher, run.domain
     if sizes is None or domain.data is None or (domain.autoencoder and domain.autoencoder.kind != "shuffle"):
         raise ValueError(
@@ -118,16 +124,20 @@ def teacher_task(run: Run, device: torch.device) -> Task:
     x = build_encoder(run, device)(x, x)  # pixels or their rearrangement: there is nothing to draw
     module = blank(run).to(device)
     module.precision = run.scale.precision
+    stills, frames = sizes.stills or 0, x.shape[2]
 
     def loss(noise: Noise) -> Tensor:
         index = noise.integers("images", len(x))
         clean, cond = x[index], known.of(index_of[index])
-        eps, t = noise.normal("eps", x.shape[1:]), noise.uniform("t")
+        if noise.iteration < stills:
+            frame = noise.integers("frame", frames)
+            clean = clean[torch.arange(len(index), device=index.device), :, frame][:, :, None]
+        eps, t = noise.normal("eps", tuple(clean.shape[1:])), noise.uniform("t")
         dropped = noise.uniform("dropout") < sizes.label_dropout
         told = {key: torch.where(rows(dropped, value).bool(), null, value) for key, value, null in _beside(known, cond)}
         return module.native_loss(clean, eps, t, told).mean()
 
-    return Task(module, sizes, loss, dict)
+    return Task(module, sizes, loss, dict, batch=lambda done: sizes.batch * (frames if done < stills else 1))
 
 
 def _shown(run: Run, device: torch.device) -> tuple[Tensor, Tensor, Conditions]:
@@ -194,6 +204,30 @@ def initial_task(run: Run, world: Ranks, state: Path, stop: Stop) -> Task:
 TASKS = {"teacher": teacher_task, "classifier": classifier_task, "scorer": scorer_task}
 
 
+def optimisers_of(module: nn.Module, sizes: Pretraining, decay: float) -> dict[str, Optimizer]:
+    """ "weights": AdamW; and "matrices": Muon, where the sizes ask for it, of what transformer blocks multiply by.
+
+    ValueError where a network that has no such blocks is to be moved by Muon.
+    """
+    matrices = {
+        name: parameter
+        for name, parameter in module.named_parameters()
+        if sizes.muon and parameter.requires_grad and ".blocks." in name and name.endswith(".weight")
+        if parameter.ndim == 2
+    }
+    if sizes.muon and not matrices:
+        raise ValueError(
+            f"muon {sizes.muon}: a {type(module).__name__} has no transformer blocks whose matrices it moves"
+        )
+    own = {id(parameter) for parameter in matrices.values()}
+    others = [parameter for parameter in trainable(module) if id(parameter) not in own]
+    # fused: one pass over the parameters; the others loop in Python
+    found: dict[str, Optimizer] = {"weights": AdamW(others, sizes.lr, weight_decay=decay, fused=True)}
+    if sizes.muon:
+        found["matrices"] = Muon(matrices.values(), sizes.muon, weight_decay=decay)
+    return found
+
+
 def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """(B, C, H, H) moved by (B,) pixels in {-1, 0, 1} each way; the border is filled with black (-1)."""
     batch, side = x.shape[0], x.shape[3]
@@ -209,11 +243,10 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
     own = run.system.kind == "initial"
     task = initial_task(run, world, state, stop) if own else TASKS[run.system.kind](run, world.device)
     sizes, parameters = task.sizes, trainable(task.module)
-    # fused: one pass over the parameters; the others loop in Python
-    optimiser = AdamW(parameters, sizes.lr, weight_decay=DECAY[run.system.kind], fused=True)
+    optimisers = optimisers_of(task.module, sizes, DECAY[run.system.kind])
     ema = EMA(task.module, sizes.ema)
     session = Session(state, run.digest, main=world.main)
-    done = session.restore({"weights": task.module, "ema": ema}, {"weights": optimiser})
+    done = session.restore({"weights": task.module, "ema": ema}, optimisers)
     journal = Journal(state / "journal.jsonl", resumed=done) if world.main else None
     title = f"{run.name} seed {run.seed}"
 
@@ -221,15 +254,18 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
         if world.main:
             held()
             tensors = {"weights": task.module.state_dict(), "ema": ema.state_dict()}
-            session.save(done, tensors, {"weights": optimiser})
+            session.save(done, tensors, optimisers)
 
     mean = torch.zeros((), device=world.device)
     stop.resting()
     with Progress(title, sizes.iterations, done, quiet=not world.main) as progress:
         while done < sizes.iterations:
-            for group in optimiser.param_groups:
-                group["lr"] = sizes.lr * (1 + math.cos(math.pi * done / sizes.iterations)) / 2
-            noise = Noise(run.seed, done, sizes.batch, world.rank, world.world, run.system.kind, device=world.device)
+            falling = (1 + math.cos(math.pi * done / sizes.iterations)) / 2
+            for name, optimiser in optimisers.items():
+                for group in optimiser.param_groups:
+                    group["lr"] = falling * (sizes.muon if name == "matrices" and sizes.muon else sizes.lr)
+            batch = task.batch(done) if task.batch else sizes.batch
+            noise = Noise(run.seed, done, batch, world.rank, world.world, run.system.kind, device=world.device)
             loss = task.loss(noise)
             loss.backward()
             value = world.average(parameters, loss.detach())
@@ -240,17 +276,16 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
                     f"{title}: loss {float(value)} and gradient norm {float(norm)} at iteration {done + 1}; "
                     f"the weights were not moved; last good state: {last}"
                 )
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            for optimiser in optimisers.values():
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
             ema.decay = rising(sizes.ema, done)
             ema.update()
             done += 1
             stop.stepped()
             mean += (value - mean) / ((done - 1) % EVERY + 1)
             if journal and done % EVERY == 0:
-                journal.write(
-                    done, {"loss": float(mean), "gradient": float(norm), "lr": optimiser.param_groups[0]["lr"]}
-                )
+                journal.write(done, {"loss": float(mean), "gradient": float(norm), "lr": falling * sizes.lr})
             progress.step(loss=float(mean))
             if done % EVERY == 0:
                 mean.zero_()

@@ -367,6 +367,18 @@ REFUSALS = {
         "network: {patch: 4, width: 128, depth: 4, heads: 5}",
         ["scales/tiny.yaml: class.network", "width 128 is not a multiple of heads 5"],
     ),
+    "stills and no clips after them": (
+        "scales/smoke.yaml",
+        "stills: 1}",
+        "stills: 99}",
+        ["scales/smoke.yaml: video.teacher", "stills 99 leave none of 2 iterations for clips that move"],
+    ),
+    "stills of what stands still": (
+        "scales/tiny.yaml",
+        "label_dropout: 0.1}\n  classifier:",
+        "label_dropout: 0.1, stills: 9}\n  classifier:",
+        ["scales/tiny.yaml: class", "teacher.stills 9: of clips alone"],
+    ),
     "an asset with half a checksum": (
         "domains/fashion.yaml",
         "    - file: train-images-idx3-ubyte.gz\n      sha256: b0564c",

@@ -18,7 +18,8 @@ from amd.rewards import classifier
 from amd.train import pretrain as module
 from amd.train.artifact import read_artifact, read_meta
 from amd.train.journal import read
-from amd.train.pretrain import pretrain, shifted, teacher_task
+from amd.train.networks import blank
+from amd.train.pretrain import optimisers_of, pretrain, shifted, teacher_task
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -36,9 +37,12 @@ def sized(run: Run, **numbers) -> Run:
     return dataclasses.replace(run, scale=scale)
 
 
-@pytest.mark.parametrize("system", ["sit-teacher", "digits-reward", "digits-judge"])
-def test_a_killed_run_resumes_to_the_same_bits(library, tmp_path, monkeypatch, system):
-    run = sized(library.run(system, "smoke", 0), iterations=6)
+@pytest.mark.parametrize(
+    ("system", "numbers"),
+    [("sit-teacher", {}), ("sit-teacher", {"muon": 0.02}), ("digits-reward", {}), ("digits-judge", {})],
+)
+def test_a_killed_run_resumes_to_the_same_bits(library, tmp_path, monkeypatch, system, numbers):
+    run = sized(library.run(system, "smoke", 0), iterations=6, **numbers)
     kind = run.system.kind
     pretrain(run, tmp_path / "whole", tmp_path / "whole-state")
 
@@ -75,6 +79,24 @@ def test_a_budget_ends_with_exit_75_and_a_state(library, tmp_path):
     assert stopped.value.code == 75
     assert not (tmp_path / "out").exists()
     assert list((tmp_path / "state").glob("step-*"))
+
+
+def test_muon_moves_the_matrices_of_blocks_and_adamw_the_rest(library):
+    run = library.run("sit-teacher", "smoke", 0)
+    module, sizes = blank(run), run.scale.klass.teacher
+    every = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+    found = optimisers_of(module, sizes.model_copy(update={"muon": 0.02}), 0.0)
+    moved = {role: [every[id(p)] for group in it.param_groups for p in group["params"]] for role, it in found.items()}
+    assert sorted(moved["weights"] + moved["matrices"]) == sorted(every.values())
+    assert {name.split(".")[3] for name in moved["matrices"]} == {"attn", "mlp", "adaLN_modulation"}
+    assert list(optimisers_of(module, sizes, 0.0)) == ["weights"]
+
+
+def test_muon_is_refused_where_no_block_has_matrices(library):
+    run = library.run("digits-reward", "smoke", 0)
+    module = classifier.Classifier(run.system.architecture, 10, 1)
+    with pytest.raises(ValueError, match=r"muon 0\.02: a Classifier has no transformer blocks"):
+        optimisers_of(module, run.scale.klass.classifier.model_copy(update={"muon": 0.02}), 0.01)
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_moves(library, tmp_path, monkeypatch):
@@ -147,6 +169,23 @@ def test_labels_are_dropped_at_the_rate_asked_for(library, monkeypatch):
     task.loss(module.Noise(0, 0, 4096))
     share = float((seen[0] == 10).float().mean())
     assert abs(share - 0.25) < 5 * (0.25 * 0.75 / 4096) ** 0.5  # five standard deviations
+
+
+def test_a_teacher_of_clips_sees_as_many_stills_as_a_batch_has_frames(library, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run = library.run("wan-teacher", "smoke", 0)
+    sizes = run.scale.video.teacher.model_copy(update={"iterations": 2, "stills": 1})
+    video = run.scale.video.model_copy(update={"teacher": sizes, "clips": 8})
+    run = dataclasses.replace(run, scale=run.scale.model_copy(update={"video": video}))
+    task, seen = teacher_task(run, torch.device("cpu")), []
+    monkeypatch.setattr(task.module, "native_loss", lambda x, eps, t, cond: seen.append(x) or x.flatten(1).sum(1))
+    for done in range(2):
+        task.loss(module.Noise(0, done, task.batch(done)))
+    stills, clips = seen
+    frames = clips.shape[2]
+    assert frames == run.domain.latent_shape[1]
+    assert stills.shape == (sizes.batch * frames, stills.shape[1], 1, *clips.shape[3:])
+    assert clips.shape[0] == sizes.batch
 
 
 def test_shifting_moves_rows_and_fills_with_black():
