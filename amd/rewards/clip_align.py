@@ -8,34 +8,36 @@ Shapes: pixels (B, 3, F, H, W) in [-1, 1], frames resized to 32; maps of G x G p
 (T, L, W), mask (T, L) true where there is text; D = 512.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amd.distill.noise import generator
-from amd.distill.types import Condition
-from amd.rewards.emoji_align import Block
 from amd.rewards.sprite_detector import SIDE, digest, resized
 from amd.rewards.text import TextMaterial, check
+from amd.rewards.two_towers import (
+    FAR,
+    PLACES,
+    TEXT_WIDTH,
+    VALUES,
+    Block,
+    Encode,
+    Remembered,
+    TwoTowers,
+    known_architecture,
+    loaded,
+    settings_of,
+)
 
 PARTS = ("vq", "mq", "ta")
 ACTS = ("left", "right", "up", "down", "still", "growing", "shrinking", "steady")
 COUNTED, ACTED = 128, 48  # D = COUNTED + 8 ACTED
 CHANNELS, JUDGED = 48, 48
 TEMPORAL = 5  # frames that a motion is judged by at a time
-QUERIES, VALUES, HIDDEN = 6, 96, 192
-NEAR, FAR = 5, 9  # tokens around one that say its colour; that say how it moves
-PLACES = 8  # G
-SCALE, LIMIT = 10.0, 100.0  # of the cosine in training: at the start, and CLIP's limit
+HIDDEN = 192
 SHARP = 12.0  # of a displacement of the whole side in the choice among directions, at the start
-TEXT_WIDTH = 384  # MiniLM's
 PREPROCESSING = f"bilinear-antialias-{SIDE}-float32"
-
-Encode = Callable[[Sequence[str]], Condition]
-"""Texts -> {"tokens", "mask"}."""
 
 
 def plain() -> nn.Sequential:
@@ -64,7 +66,7 @@ def residual() -> nn.Sequential:
 ARCHITECTURES = {"clip-plain": plain, "clip-residual": residual}
 
 
-class ClipAlign(nn.Module):
+class ClipAlign(TwoTowers):
     """Three heads on one tower of frames, and a tower of texts."""
 
     mean: Tensor
@@ -73,9 +75,7 @@ class ClipAlign(nn.Module):
     def __init__(self, architecture: str, sprites: int, *, text_width: int = TEXT_WIDTH, seed: int = 0) -> None:
         """`sprites`: how many different objects, each colour one, the clips of its training show."""
         super().__init__()
-        if architecture not in ARCHITECTURES:
-            raise ValueError(f"unknown architecture {architecture!r}; known: {', '.join(sorted(ARCHITECTURES))}")
-        self.trunk = ARCHITECTURES[architecture]()
+        self.trunk = known_architecture(architecture, ARCHITECTURES)
         self.sprites, self.extent = nn.Conv2d(CHANNELS, sprites + 1, 1), nn.Conv2d(CHANNELS, 1, 1)
         self.looks = nn.Sequential(nn.Linear(2 * CHANNELS, JUDGED), nn.GELU())
         self.vq = nn.Linear(2 * JUDGED, 1)
@@ -87,26 +87,16 @@ class ClipAlign(nn.Module):
         self.clip_acted = nn.Linear(sprites, ACTED, bias=False)
         self.sharpness = nn.Parameter(torch.tensor([SHARP, SHARP]))  # of directions, of changes of size
         self.rest = nn.Parameter(torch.ones(2))  # logits of standing still, of keeping the size
-        self.text_norm, self.values = nn.LayerNorm(text_width), nn.Linear(text_width, VALUES)
-        self.near = nn.Conv1d(VALUES, VALUES, NEAR, padding=NEAR // 2)
-        self.queries = nn.Linear(VALUES, QUERIES)
-        self.text_counted = nn.Sequential(nn.Linear(QUERIES * VALUES, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, COUNTED))
+        self.reads(text_width, HIDDEN, COUNTED)
         self.acts = nn.Conv1d(VALUES, len(ACTS), FAR, padding=FAR // 2)
         self.text_acted = nn.Linear(VALUES, ACTED, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
         self.register_buffer("mean", torch.zeros(len(PARTS)))
         self.register_buffer("std", torch.ones(len(PARTS)))
-        draw = generator(seed, architecture, "weights")
-        for module in self.modules():
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=draw)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        self.begin(seed, architecture)
 
     @property
-    def scale(self) -> Tensor:
-        """() what a cosine is multiplied by in training."""
-        return self.log_scale.exp().clamp_max(LIMIT)
+    def marking(self) -> tuple[nn.Conv1d, nn.Linear]:
+        return self.acts, self.text_acted
 
     def look(self, pixels: Tensor) -> Tensor:
         """(B, 3, F, H, W) in [-1, 1] -> what is seen at each place of each frame (B, F, C, G, G)."""
@@ -152,23 +142,6 @@ class ClipAlign(nn.Module):
         acted = self.clip_acted(torch.cat((goes, grows), 1) * present[:, None])  # (B, 8, A)
         return F.normalize(torch.cat((self.clip_counted(present), acted.flatten(1)), 1), dim=1)
 
-    def texts(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(T, L, W), (T, L) -> unit embeddings (T, D) float32.
-
-        What a few learned queries find, side by side; and every token with how it moves, which the tokens around it
-        tell.
-        """
-        longest = int(mask.sum(1).max())
-        there = mask[:, :longest, None]
-        values = F.gelu(self.values(self.text_norm(tokens[:, :longest]))) * there  # (T, L, V)
-        turned = values.transpose(1, 2)
-        said = (values + F.gelu(self.near(turned)).transpose(1, 2)) * there
-        weight = self.queries(said).masked_fill(~there, -math.inf).softmax(1)  # (T, L, Q)
-        counted = self.text_counted((weight.transpose(1, 2) @ said).flatten(1))
-        acts = self.acts(turned).tanh() * there.transpose(1, 2)  # (T, 8, L)
-        acted = (acts @ self.text_acted(said)).flatten(1)
-        return F.normalize(torch.cat((counted, acted), 1), dim=1)
-
     def raw(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """B clips with the embeddings (B, D) of their texts -> VQ, MQ, TA (B, 3), not normalised."""
         seen = self.look(pixels)
@@ -188,8 +161,8 @@ class ClipScorer(nn.Module):
 
     def __init__(self, network: ClipAlign, encode: Encode, revision: str) -> None:
         super().__init__()
-        self.network, self.encode, self.revision = network.eval().requires_grad_(False), encode, revision
-        self.known: dict[str, Tensor] = {}  # embeddings of the prompts so far: prompts come again and again
+        self.network, self.revision = network.eval().requires_grad_(False), revision
+        self.embedded = Remembered(network, encode)
 
     def forward(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         """pixels (B, 3, F, H, W) in [-1, 1], B prompts -> (B,): VQ + MQ + TA."""
@@ -201,22 +174,12 @@ class ClipScorer(nn.Module):
 
     def _scored(self, pixels: Tensor, prompts: Sequence[str]) -> Tensor:
         check(pixels, prompts, clips=True)
-        if new := [text for text in dict.fromkeys(prompts) if text not in self.known]:
-            states = self.encode(new)
-            where = self.network.log_scale.device
-            with torch.no_grad():
-                embedded = self.network.texts(states["tokens"].to(where), states["mask"].to(where))
-            self.known.update(zip(new, embedded, strict=True))
-        text = torch.stack([self.known[prompt].to(pixels.device) for prompt in prompts])
-        return self.network(pixels, text)
+        return self.network(pixels, self.embedded(prompts, pixels.device))
 
 
 def load(architecture: str, weights: Mapping[str, Tensor]) -> ClipAlign:
     """A trained network from its state dict, in eval mode."""
-    sprites, width = len(weights["sprites.bias"]) - 1, len(weights["text_norm.weight"])
-    network = ClipAlign(architecture, sprites, text_width=width)
-    network.load_state_dict(dict(weights))
-    return network.eval()
+    return loaded(ClipAlign, architecture, weights)
 
 
 def trained(material: TextMaterial) -> ClipScorer:
@@ -224,10 +187,5 @@ def trained(material: TextMaterial) -> ClipScorer:
 
     ValueError where one of them or the weights were not brought.
     """
-    settings = material.setting("clip-align", architecture=None, encode=None)
-    if material.weights is None or settings["architecture"] is None or settings["encode"] is None:
-        raise ValueError(
-            "text scorer 'clip-align' needs weights trained here, their architecture and the text encoder (encode)"
-        )
-    network = load(settings["architecture"], material.weights)
-    return ClipScorer(network, settings["encode"], digest(material.weights))
+    weights, architecture, encode = settings_of("clip-align", material)
+    return ClipScorer(load(architecture, weights), encode, digest(weights))

@@ -5,7 +5,6 @@ learns on twins (`amd.rewards.motion_twins`), by InfoNCE in both directions. Wha
 each place of each frame also learns whose centre it holds, and how large that is. Shapes as there; O objects.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,12 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amd.distill.noise import Noise
-from amd.rewards.clip_align import PARTS, PLACES, ClipAlign, Encode
+from amd.rewards.clip_align import PARTS, ClipAlign
 from amd.rewards.clip_faults import FAULTS, LOOKS, spoil
 from amd.rewards.motion_twins import KINDS
+from amd.rewards.pair_training import PairTraining
+from amd.rewards.two_towers import PLACES, Encode
 
 EMPTY = 0.05  # weight of a place that is nobody's centre; most are
-WEIGHTS = {"vq": 1.0, "mq": 1.0, "captions": 0.5, "clips": 0.5, "twins": 1.0, "places": 1.0, "sizes": 0.5}
+WEIGHTS = {"vq": 1.0, "mq": 1.0, "captions": 0.5, "shown": 0.5, "twins": 1.0, "places": 1.0, "sizes": 0.5}
 
 
 class Moving(Protocol):
@@ -43,8 +44,8 @@ class Filmed(Protocol):
     def objects(self) -> Sequence[Moving]: ...
 
 
-class ClipTraining:
-    """What a pretraining needs: `module`, `loss` of a batch, `finish`, `report` on clips that were not trained on."""
+class ClipTraining(PairTraining[ClipAlign]):
+    """Faults, captions, and places among sprites; and the constants of the parts' normalisation."""
 
     def __init__(
         self,
@@ -66,10 +67,7 @@ class ClipTraining:
         `own`, `other` (p,) int64: pairs trained on, pairs reported on. Each text is encoded once, here. `precision` is
         of the frames' forward pass in training; weights and losses are float32.
         """
-        texts = tuple(dict.fromkeys(text for pair in captions for text in pair))
-        place = {text: index for index, text in enumerate(texts)}
-        states = encode(texts)
-        self.tokens, self.mask = states["tokens"].to(device), states["mask"].to(device)
+        super().__init__(pixels, captions, kinds, KINDS, encode, own, other, device, precision)
         height, width = pixels.shape[4:]
         boxes, whose, sprites = content([each for pair in filmed for each in pair], height, width)
         self.boxes = boxes.unflatten(0, (-1, 2)).to(device)  # (P, 2, O, F, 4)
@@ -77,21 +75,13 @@ class ClipTraining:
         self.moves = ((boxes[..., -1, :] - boxes[..., 0, :]).abs() > 1e-6).flatten(1).any(1).view(-1, 2).to(device)
         self.module = ClipAlign(architecture, sprites, text_width=self.tokens.shape[2], seed=seed).to(device)
         self.rarity = torch.tensor([1.0] * sprites + [EMPTY], device=device)
-        self.pixels = pixels.to(device)
-        self.kind = torch.tensor([list(KINDS).index(kind) for kind in kinds], device=device)
-        self.asked = torch.tensor([[place[text] for text in pair] for pair in captions], device=device)  # (P, 2)
-        self.own, self.other = own.to(device), other.to(device)
-        self.half = precision == "bfloat16"
 
     def loss(self, noise: Noise) -> Tensor:
         """The mean over this rank's rows; consecutive rows are twins, and the first half have a spoiled copy each.
 
         ValueError where the rows of a process are no multiple of four.
         """
-        pair = self.own[noise.integers("pairs", len(self.own), shared=2)]
-        if len(pair) % 4:
-            raise ValueError(f"{len(pair)} rows per process part a pair of twins; they have to be a multiple of four")
-        row = torch.arange(len(pair), device=pair.device)
+        pair, row = self.drawn(noise, 4, "they have to be a multiple of four")
         clean = self._clips(pair, row % 2)
         boxes, whose = self.boxes[pair, row % 2], self.whose[pair, row % 2]
         first = row[: len(pair) // 2]
@@ -100,7 +90,7 @@ class ClipTraining:
         with torch.autocast(clean.device.type, torch.bfloat16, enabled=self.half):
             seen = self.module.look(torch.cat((clean, spoiled)))
         found, extent = self.module.located(seen[: len(pair)])
-        parts = self._faults(seen, fault) | self._captions(self.module.clips(found, extent), pair, row)
+        parts = self._faults(seen, fault) | self.captioned(self.module.clips(found, extent), pair, row)
         parts |= self._places(found, extent, boxes, whose)
         return sum((WEIGHTS[name] * part for name, part in parts.items()), torch.zeros((), device=clean.device))
 
@@ -114,24 +104,6 @@ class ClipTraining:
         return {
             "vq": F.binary_cross_entropy_with_logits(vq, looks),
             "mq": F.binary_cross_entropy_with_logits(mq, moves, weight=asked),
-        }
-
-    def _captions(self, clip: Tensor, pair: Tensor, row: Tensor) -> dict[str, Tensor]:
-        """Clips among captions, captions among clips, both among twins alone, where all kinds weigh the same."""
-        mate, asked = row ^ 1, self.asked[pair, row % 2]
-        used, own = asked.unique(return_inverse=True)
-        logits = self.module.scale * clip @ self._embedded(used).T  # (b, texts)
-        across = logits[:, own]  # (b clips, b captions)
-        same = (asked[:, None] == asked) & (row[:, None] != row)  # others' clips of the same caption
-        right = across.diagonal()
-        margin = F.softplus(across[row, mate] - right) + F.softplus(across[mate, row] - right)
-        kind = self.kind[pair]
-        number = torch.zeros(len(KINDS), device=margin.device).index_add(0, kind, torch.ones_like(margin))
-        twins = torch.zeros_like(number).index_add(0, kind, margin) / number.clamp_min(1)
-        return {
-            "captions": F.cross_entropy(logits, own),
-            "clips": F.cross_entropy(across.T.masked_fill(same, -math.inf), row),
-            "twins": twins.sum() / (number > 0).sum(),
         }
 
     def _places(self, found: Tensor, extent: Tensor, boxes: Tensor, whose: Tensor) -> dict[str, Tensor]:
@@ -155,16 +127,15 @@ class ClipTraining:
         for pair in self.own.split(batch):
             for side in (0, 1):
                 sides = torch.full_like(pair, side)
-                found.append(self.module.raw(self._clips(pair, sides), self._embedded(self.asked[pair, side])))
+                found.append(self.module.raw(self._clips(pair, sides), self.embedded(self.asked[pair, side])))
         raw = torch.cat(found)
         self.module.mean.copy_(raw.mean(0))
         self.module.std.copy_(raw.std(0).clamp_min(1e-6))
 
     def report(self) -> dict[str, object]:
         """Shares judged right in both halves, by head and by what is wrong; and the constants."""
-        halves = (("own half", self.own), ("other half", self.other))
         constants = {"mean": self.module.mean, "std": self.module.std}
-        return {"accuracy": {name: self.told_apart(pairs) for name, pairs in halves}} | {
+        return super().report() | {
             name: dict(zip(PARTS, value.tolist(), strict=True)) for name, value in constants.items()
         }
 
@@ -183,7 +154,7 @@ class ClipTraining:
             spoiled, fault = spoil(clean, self.boxes[pair, row % 2, 0], self.moves[pair, row % 2], noise)
             seen = self.module.look(torch.cat((clean, spoiled)))
             below = [score[: len(pair)] > score[len(pair) :] for score in self.module.judged(seen)]
-            embedded = self._embedded(self.asked[pair, row % 2])
+            embedded = self.embedded(self.asked[pair, row % 2])
             clip = self.module.clips(*self.module.located(seen[: len(pair)]))
             right = (clip * embedded).sum(1) > (clip * embedded[row ^ 1]).sum(1)
             for i, (wrong, kind) in enumerate(zip(fault.tolist(), self.kind[pair].tolist(), strict=True)):
@@ -195,9 +166,6 @@ class ClipTraining:
 
     def _clips(self, pair: Tensor, side: Tensor) -> Tensor:
         return self.pixels[pair, side].float() / 127.5 - 1
-
-    def _embedded(self, texts: Tensor) -> Tensor:
-        return self.module.texts(self.tokens[texts], self.mask[texts])
 
 
 def content(filmed: Sequence[Filmed], height: int, width: int) -> tuple[Tensor, Tensor, int]:

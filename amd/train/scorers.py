@@ -5,7 +5,7 @@ different pictures. A scorer that needs more than pixels and words is given it h
 caption.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -99,14 +99,14 @@ def _detector(run: Run, found: Captioned, own: Tensor, other: Tensor, device: to
 def _align(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch.device) -> ScorerTraining:
     """Every scene gets a twin: another scene, whose caption differs in one respect. A twin is of its scene's half."""
     from amd.data.scenes import compose
-    from amd.rewards.emoji_align import AlignTraining
+    from amd.rewards.emoji_training import AlignTraining
     from amd.rewards.twins import twin
 
     if found.rows is None or found.scenes is None or not isinstance(found.pixels, Tensor):
         raise ValueError(
             f"domains/{run.domain.name}.yaml: data: an image-text scorer is trained where wrong captions can be made"
         )
-    architecture, encoder, side = str(run.system.architecture), encoder_of(run, device), run.domain.pixels[1]
+    architecture, side = str(run.system.architecture), run.domain.pixels[1]
     kinds, captions, scenes = list[str](), list[tuple[str, str]](), list[tuple[Scene, Scene]]()
     pixels = torch.empty_like(found.pixels)
     for place, row in enumerate(found.rows):
@@ -118,16 +118,13 @@ def _align(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
         kinds.append(kind)
         captions.append((row["prompt"], text))
 
-    def kept(texts: Sequence[str]) -> Condition:
-        return encode_once(encoder, texts, kept_in(run, texts))
-
     both = torch.stack((found.pixels, pixels), 1)
     return AlignTraining(
         both,
         scenes,
         captions,
         kinds,
-        kept,
+        _encoding(run, device),
         own,
         other,
         architecture,
@@ -162,7 +159,7 @@ def _clips(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
 
     if found.rows is None or found.filmed is None or not isinstance(found.pixels, Tensor):
         raise ValueError(f"domains/{run.domain.name}.yaml: data: a scorer of clips is trained where twins can be made")
-    architecture, encoder = str(run.system.architecture), encoder_of(run, device)
+    architecture = str(run.system.architecture)
     shape = tuple(found.pixels.shape[2:])
     kinds, captions, filmed = list[str](), list[tuple[str, str]](), list[tuple[Filmed, Filmed]]()
     pixels = torch.empty_like(found.pixels)
@@ -176,15 +173,12 @@ def _clips(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
         kinds.append(kind)
         captions.append((row["prompt"], other_row["prompt"]))
 
-    def kept(texts: Sequence[str]) -> Condition:
-        return encode_once(encoder, texts, kept_in(run, texts))
-
     return ClipTraining(
         torch.stack((found.pixels, pixels), 1),
         filmed,
         captions,
         kinds,
-        kept,
+        _encoding(run, device),
         own,
         other,
         architecture,
@@ -192,6 +186,16 @@ def _clips(run: Run, found: Captioned, own: Tensor, other: Tensor, device: torch
         device=device,
         precision=run.scale.precision,
     )
+
+
+def _encoding(run: Run, device: torch.device) -> Callable[[Sequence[str]], Condition]:
+    """The text encoder of the run's domain, which writes down what it says of these texts."""
+    encoder = encoder_of(run, device)
+
+    def kept(texts: Sequence[str]) -> Condition:
+        return encode_once(encoder, texts, kept_in(run, texts))
+
+    return kept
 
 
 def published_material(run: Run, scorer: Scorer) -> TextMaterial:

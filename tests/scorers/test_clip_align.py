@@ -227,7 +227,7 @@ def test_real_clips_are_told_from_spoiled_ones_and_captions_from_twins_captions(
         *(f"ta {k}" for k in KINDS),
     }
     with torch.no_grad():
-        z = torch.cat([task.module(task._clips(task.own, s), task._embedded(task.asked[task.own, side]))
+        z = torch.cat([task.module(task._clips(task.own, s), task.embedded(task.asked[task.own, side]))
                        for side in (0, 1) for s in [torch.full_like(task.own, side)]])  # fmt: skip
     assert torch.allclose(z.mean(0), torch.zeros(3), atol=1e-3)
     assert torch.allclose(z.std(0), torch.ones(3), atol=1e-3)

@@ -14,10 +14,12 @@ from amd.data.rows import MOST, TRAINING, caption, draw_metadata
 from amd.data.scenes import compose
 from amd.distill.noise import Noise
 from amd.distill.types import Condition
-from amd.rewards.emoji_align import ARCHITECTURES, PLACES, AlignTraining, EmojiAlign, centres, load
+from amd.rewards.emoji_align import ARCHITECTURES, EmojiAlign, load
+from amd.rewards.emoji_training import AlignTraining, centres
 from amd.rewards.sprite_detector import digest
 from amd.rewards.text import TextMaterial, TextScorer, text_scorer
 from amd.rewards.twins import KINDS, twin
+from amd.rewards.two_towers import PLACES
 
 WIDTH, LENGTH = 48, 20
 
