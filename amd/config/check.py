@@ -37,7 +37,7 @@ NEEDS: dict[str, tuple[str, ...]] = {  # kind of a system -> keys it must have
 }
 MAY: dict[str, tuple[str, ...]] = {  # keys it may have besides; title, about and sources are for all
     "student": ("numbers", "cfg_weight", "lora", "student_lora", "batch", "ema", "warmup", "teacher_seed"),
-    "teacher": ("cfg_weight",),
+    "teacher": ("cfg_weight", "start"),
     "initial": ("numbers", "cfg_weight", "teacher_seed"),
     "classifier": (),
     "scorer": (),
@@ -121,6 +121,11 @@ def _video_misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -
     _, frames, height, width = domain.latent_shape
     if height % sizes.network.patch or width % sizes.network.patch:
         return f"latents of {height} x {width} cannot be cut into patches of {sizes.network.patch}"
+    if (domain.image_encoder is None) != (sizes.network.image_context is None):
+        one, other = f"{track}.network.image_context", "the domain's image_encoder"
+        return f"{one} and {other} go together: the states of a first frame"
+    if domain.begins and domain.teacher is None and scale.video is not None and sizes.network != scale.video.network:
+        return f"{track}.network is not video.network: its teacher begins from the weights of the video track's"
     if sizes.streaming is not None and frames % sizes.streaming.chunk:
         return f"latents of {frames} frames are not whole chunks of {sizes.streaming.chunk}"
     return None
@@ -137,8 +142,10 @@ def _prompted_misfit(sizes: TextSizes | VideoSizes, domain: Domain, systems: Map
     if uncounted := sorted(set(domain.prompts) - set(sizes.prompts)):
         return f"{track}.prompts.{uncounted[0]} is missing: how many of the domain's prompts a run takes"
     named = {each.system for each in (domain.reward, *domain.panel.values())}
-    trained = {
-        str(system.architecture) for name, system in systems.items() if name in named and system.kind == "scorer"
+    trained = {  # those of another track are trained with its sizes
+        str(system.architecture)
+        for name, system in systems.items()
+        if name in named and (system.kind, system.track) == ("scorer", track)
     }
     if unsized := sorted(trained - set(sizes.scorers)):
         return f"{track}.scorers.{unsized[0]} is missing: one of the domain's scorers is trained with it"
@@ -306,6 +313,8 @@ def _system(library: "Library", system: System) -> Iterator[str]:
         yield f"{here}: {system.cfg_weight}, and release.embedded_guidance besides; a recipe guides in one of the ways"
     if system.kind == "initial":
         yield from _initial(library, document, system)
+    if system.kind == "teacher" and system.start is not None:
+        yield from _teacher_start(library, document, system)
     if system.kind not in ("student", "initial"):
         return
     if system.teacher is not None:
@@ -336,6 +345,21 @@ def _system(library: "Library", system: System) -> Iterator[str]:
             yield f"{document.at('start')}: {' <- '.join([*chain, start.start])} goes in a circle"
             return
         start = library.systems.get(start.start)
+
+
+def _teacher_start(library: "Library", document: Any, system: System) -> Iterator[str]:
+    """A teacher that is told a first frame begins from one that is not, where it is trained here."""
+    assert system.start is not None
+    here, start = document.at("start"), library.systems.get(system.start)
+    if system.track != "i2v":
+        yield f"{here}: a teacher of track {system.track} is trained from scratch; one of i2v alone has a start"
+    elif start is None:
+        yield f"{here}: {unknown(system.start, 'system', library.systems)}"
+    elif (start.kind, start.track, start.backbone) != ("teacher", "video", system.backbone):
+        yield (
+            f"{here}: '{start.name}' is a {start.kind} with backbone '{start.backbone}' of track {start.track}; a "
+            f"teacher of track video with backbone '{system.backbone}' belongs here"
+        )
 
 
 def _method(document: Any, system: System) -> Iterator[str]:

@@ -56,6 +56,8 @@ def run_digest(
         content |= {"encoder": _encoder(domain.encoder), "images": sizes.images}
     elif isinstance(sizes, VideoSizes):
         content |= {"encoder": _encoder(domain.encoder), "clips": sizes.clips, "clip": _clip(domain)}
+        if domain.begins:
+            content |= {"begins": True, "image_encoder": domain.image_encoder}
     else:
         content |= {"classes": domain.classes}
     network: Any = sizes.network  # type: ignore[attr-defined]
@@ -72,10 +74,12 @@ def run_digest(
     content |= {"latents": domain.latents, "network": network, "autoencoder": domain.autoencoder}
     if system.kind == "teacher":
         # cfg_weight is how it is sampled, see sample_digest: the weights do not know it
-        content |= {"system": system.model_dump(exclude=WORDS | STUDENT | {"cfg_weight"}, exclude_none=True)}
+        unknown = WORDS | STUDENT | {"cfg_weight", "start"}
+        content |= {"system": system.model_dump(exclude=unknown, exclude_none=True)}
         if domain.teacher is not None:
             return digest(content | {"published": domain.teacher})
-        return digest(content | {"data": domain.data, "pretraining": sizes.teacher})
+        begun = {"start": start} if start else {}
+        return digest(content | {"data": domain.data, "pretraining": sizes.teacher} | begun)
     if system.kind == "initial":
         assert isinstance(sizes, VideoSizes)
         content |= {"system": system.model_dump(exclude=WORDS | {"teacher"}, exclude_none=True)}

@@ -48,7 +48,7 @@ class Run:
     seed: int
     stage_iterations: int  # student updates; 0 for teachers and classifiers
     digest: str
-    start: "Run | None" = None  # whose weights a student begins from (same seed)
+    start: "Run | None" = None  # whose weights a student, or a teacher of image to video, begins from (same seed)
     teacher: "Run | None" = None  # the real teacher (seed: system.teacher_seed)
     reward: "Run | None" = None  # what gives the domain's reward; None: published (domain.reward.assets)
     judge: "Run | None" = None  # the classifier that scores; None: published (domain.judge.assets), or a panel
@@ -178,6 +178,10 @@ class Library:
             run = Run(system, entry, sizes, domain, seed, 0, digest, mirror=self.choice.mirror)
             if entry.kind == "initial":
                 return self._initial(run)
+            if entry.start is not None and domain.teacher is None:  # a teacher that is trained here
+                start = self.run(entry.start, scale, seed)
+                digest = run_digest(entry, sizes, domain, iterations=0, start=start.digest)
+                run = replace(run, start=start, digest=digest)
             # a teacher's reward and judges are read when its samples are measured
             return run if entry.kind in ("classifier", "scorer") else replace(run, **self._scorers(domain, scale, seed))
         assert entry.stage is not None, "checked at load"

@@ -290,6 +290,13 @@ class Encoder(Closed):
     kept: bool = False  # encode each prompt once and keep the states on disk: for closed sets of prompts
 
 
+class ImageEncoder(Closed):
+    """What turns a first frame into states that every block of a network with an image_context reads: a CLIPVisionModel
+    of transformers, its config.json and its weights."""
+
+    assets: list[Asset] = Field(min_length=1)
+
+
 class Prompts(Closed):
     """Where prompts come from."""
 
@@ -353,6 +360,7 @@ class Domain(Closed):
     )
     # noise: sigma' = s sigma / (1 + (s - 1) sigma), for large latents; a system may have its own
     encoder: Encoder | None = None  # of the prompted tracks, as the next two
+    image_encoder: ImageEncoder | None = None  # of first frames, where the network has an image_context
     prompts: dict[str, Prompts] = {}  # "train", and each benchmark
     panel: dict[
         str, Scorer
@@ -363,6 +371,11 @@ class Domain(Closed):
     reward: Scorer
     judge: Scorer
     metrics: dict[str, str]  # metric key -> its honest name here, e.g. fid -> FD-digits
+
+    @property
+    def begins(self) -> bool:
+        """Whether its networks are told the picture that a clip is to begin with, and its prompts come with one."""
+        return self.track == "i2v"
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -469,7 +482,7 @@ class System(Closed):
     backbone: str = ""  # a key of BACKBONES; classifiers have none
     method: str | None = None  # students and planes: a key of METHODS
     numbers: Numbers = Numbers()
-    start: str | None = None  # students: the system whose weights it begins from
+    start: str | None = None  # students: whose weights it begins from; a teacher of i2v that is trained here: the same
     teacher: str | None = None  # students: the real teacher's system; initial: whose ODE it learns
     stage: Stage | None = None  # students: key of the track's iterations
     cfg_weight: Annotated[float, Field(ge=1)] = 1.0  # w of Eq. 9: uncond + w (cond - uncond)

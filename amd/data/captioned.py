@@ -7,19 +7,21 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from amd.config.schema import Asset, Clip
 from amd.data.assets import locate
 from amd.data.clips import Filmed, film
 from amd.data.motion import draw_motion
+from amd.data.pictures import square
 from amd.data.rows import TRAINING, Row, draw_metadata
 from amd.data.scenes import Scene, compose
+
+if TYPE_CHECKING:
+    from amd.data.films import FilmFolder
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Folder:
 class Captioned:
     """N pictures or clips and what they show."""
 
-    pixels: Tensor | Folder  # (N, 3, H, W) uint8, of clips (N, 3, F, H, W), or what gives it by index
+    pixels: "Tensor | Folder | FilmFolder"  # (N, 3, H, W) uint8, of clips (N, 3, F, H, W), or what gives it by index
     captions: list[str]  # N
     scenes: list[Scene] | None  # N, of pictures; None where nobody knows what is where
     prompt: Tensor  # (N,) int64, into `texts`
@@ -57,22 +59,6 @@ class Captioned:
     def take(self, index: Tensor) -> Tensor:
         """(b,) int64 -> (b, 3, H, W) float32 in [-1, 1], of clips (b, 3, F, H, W)."""
         return self.pixels[index].float() / 127.5 - 1
-
-
-def square(file: Path, side: int) -> NDArray[np.uint8]:
-    """A picture's middle square at `side`, (3, side, side)."""
-    return fitted(file, side, side)
-
-
-def fitted(file: Path, height: int, width: int) -> NDArray[np.uint8]:
-    """The largest middle part of a picture that has this shape, resized (Lanczos): (3, height, width)."""
-    with Image.open(file) as opened:
-        picture = opened.convert("RGB")
-    scale = min(picture.width / width, picture.height / height)
-    w, h = round(scale * width), round(scale * height)
-    x, y = (picture.width - w) // 2, (picture.height - h) // 2
-    middle = picture.crop((x, y, x + w, y + h)).resize((width, height), Image.Resampling.LANCZOS)
-    return np.ascontiguousarray(np.asarray(middle).transpose(2, 0, 1))
 
 
 def unique(captions: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
@@ -105,6 +91,7 @@ def _emoji_clips(
     assets: Sequence[Asset],
     mirror: str | Path | None,
     shape: tuple[int, int, int],
+    fps: float,
     count: int | None,
     seed: int,
 ) -> Captioned:
@@ -126,21 +113,48 @@ def _emoji_clips(
 
 def _folder(assets: Sequence[Asset], mirror: str | Path | None, side: int, count: int | None, seed: int) -> Captioned:
     """The pictures beside a captions.jsonl; fewer than all are a random choice by `seed`."""
+    files, captions = _listed("folder", assets, mirror, count, seed)
+    return Captioned(Folder(files, side), captions, None, *unique(captions))
+
+
+def _films(
+    assets: Sequence[Asset],
+    mirror: str | Path | None,
+    shape: tuple[int, int, int],
+    fps: float,
+    count: int | None,
+    seed: int,
+) -> Captioned:
+    """The films beside a captions.jsonl; fewer than all are a random choice by `seed`."""
+    from amd.data.films import FilmFolder  # FFmpeg is no business of pictures
+
+    files, captions = _listed("films", assets, mirror, count, seed)
+    return Captioned(FilmFolder(files, shape, fps), captions, None, *unique(captions))
+
+
+def _listed(
+    source: str, assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int
+) -> tuple[tuple[Path, ...], list[str]]:
     if len(assets) != 1:
-        raise ValueError("'folder' needs one asset: its captions, one line of {file, caption} for each picture")
+        raise ValueError(f"{source!r} needs one asset: its captions, one line of {{file, caption}} for each picture")
     listing = locate(assets[0], mirror)
-    files, captions = [], []
+    files, captions = listed(listing)
+    chosen = choose(len(files), count, seed, str(listing))
+    return tuple(files[i] for i in chosen), [captions[i] for i in chosen]
+
+
+def listed(listing: Path) -> tuple[list[Path], list[str]]:
+    """A captions.jsonl -> the files beside it and what each shows. ValueError names lines that are none, and files that
+    are not there."""
+    files, captions = list[Path](), list[str]()
     for number, line in enumerate(listing.read_text(encoding="utf-8").split("\n"), 1):
         if line.strip():
             file, caption = _entry(line, f"{listing}:{number}")
             files.append(listing.parent / file)
             captions.append(caption)
-    missing = [file for file in files if not file.is_file()]
-    if missing:
+    if missing := [file for file in files if not file.is_file()]:
         raise ValueError(f"{listing}: {len(missing)} of its {len(files)} pictures are not there, first {missing[0]}")
-    chosen = choose(len(files), count, seed, str(listing))
-    captions = [captions[i] for i in chosen]
-    return Captioned(Folder(tuple(files[i] for i in chosen), side), captions, None, *unique(captions))
+    return files, captions
 
 
 def _entry(line: str, where: str) -> tuple[PurePosixPath, str]:
@@ -173,10 +187,11 @@ CAPTIONED: dict[str, Callable[[Sequence[Asset], str | Path | None, int, int | No
 }
 """Name in a domain's `data` -> (assets, mirror, side, count, seed) -> collection."""
 
-CLIPS: dict[str, Callable[[Sequence[Asset], str | Path | None, tuple[int, int, int], int | None, int], Captioned]] = {
-    "emoji-clips": _emoji_clips,
-}
-"""Of clips: (assets, mirror, (frames, height, width), count, seed) -> collection."""
+Clips = Callable[[Sequence[Asset], str | Path | None, tuple[int, int, int], float, int | None, int], Captioned]
+"""(assets, mirror, (frames, height, width), frames per second, count, seed) -> collection."""
+
+CLIPS: dict[str, Clips] = {"emoji-clips": _emoji_clips, "films": _films}
+"""Of clips: name in a domain's `data` -> what gives them."""
 
 RENDERERS = {"emoji-scenes": compose}
 """Sources that can show what a row of metadata asks for: (row, seed, side) -> uint8 (3, side, side), scene."""
@@ -206,5 +221,5 @@ def captioned(
     if pixels[0] != 3:
         raise ValueError(f"data.source {source!r} is in colour, 3 channels; the domain's pixels ask for {pixels[0]}")
     if clip is not None:
-        return CLIPS[source](assets, mirror, (clip.frames, pixels[1], clip.width), count, seed)
+        return CLIPS[source](assets, mirror, (clip.frames, pixels[1], clip.width), clip.fps, count, seed)
     return CAPTIONED[source](assets, mirror, pixels[1], count, seed)

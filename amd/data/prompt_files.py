@@ -13,7 +13,7 @@ from pathlib import Path
 
 from amd.config.schema import Asset
 from amd.data.assets import locate
-from amd.data.captioned import choose
+from amd.data.captioned import choose, listed
 from amd.data.rows import Row
 
 
@@ -116,3 +116,12 @@ def drawbench(assets: Sequence[Asset], mirror: str | Path | None, count: int | N
         raise ValueError(f"{table}: its prompts are not those of {prompts_file.name}, from line {place + 2} on")
     found = PromptSet(tuple(texts), None, tuple(row["Category"] for row in rows))
     return chosen(found, count, seed, "prompts.source 'drawbench'")
+
+
+def pictures(assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int) -> PromptSet:
+    """A captions.jsonl, one line of {file, caption} for each picture beside it: texts are the captions, a row's "image"
+    is the path of its picture."""
+    (listing,) = located("pictures", assets, mirror, [".jsonl"], "one .jsonl file of {file, caption}, a picture a line")
+    files, captions = listed(listing)
+    rows = tuple({"prompt": text, "image": str(file)} for file, text in zip(files, captions, strict=True))
+    return chosen(PromptSet(tuple(captions), rows), count, seed, f"prompts.source 'pictures' ({listing.name})")

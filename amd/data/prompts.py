@@ -11,7 +11,7 @@ from amd.config.schema import Asset
 from amd.data import motion
 from amd.data.emoji import GROUPS, VOCABULARY
 from amd.data.motion import draw_motion
-from amd.data.prompt_files import PromptSet, Source, drawbench, geneval, json_lists, lines
+from amd.data.prompt_files import PromptSet, Source, drawbench, geneval, json_lists, lines, pictures
 from amd.data.rows import FORMS, TASKS, TRAINING, Row, draw_metadata, generator
 from amd.data.video_prompts import vbench, vbench_i2v, videoalign
 
@@ -93,6 +93,7 @@ PROMPTS: dict[str, Source] = {
     "geneval": geneval,
     "json-lists": json_lists,
     "drawbench": drawbench,
+    "pictures": pictures,
     "vbench": vbench,
     "vbench-i2v": vbench_i2v,
     "videoalign-csv": videoalign("prompt"),
@@ -108,11 +109,13 @@ PROMPTS: dict[str, Source] = {
     "motion-train": _stand_in("motion-train", {"train": (motion.TRAINING, motion.OBJECTS)}, draw_motion),
     "motion-mixed": _stand_in("motion-mixed", {kind: ([kind], motion.OBJECTS) for kind in motion.KINDS}, draw_motion),
     "motion-plain": _stand_in("motion-plain", {"plain": (motion.TRAINING, motion.OBJECTS)}, draw_motion),
+    "motion-i2v": _stand_in("motion-i2v", {kind: ([kind], motion.OBJECTS) for kind in motion.KINDS}, draw_motion),
     "motion-hard": _stand_in("motion-hard", {kind: ([kind], motion.OBJECTS) for kind in ("two", "alike")}, draw_motion),
 }
 """Name in a benchmark's `prompts` -> (assets, mirror, count, seed) -> set.
 
 emoji-train: what a teacher and its students are trained on. Stand-ins: emoji-tasks of GenEval, emoji-captions of COCO's
 captions, emoji-groups of HPDv2's four styles, emoji-mixed of DrawBench's categories. Of clips motion-train, and the
-stand-ins motion-mixed of VBench (a category is what moves how), motion-plain of VideoGen-Eval, motion-hard of TA-Hard.
+stand-ins motion-mixed of VBench and motion-i2v of VBench-I2V (a category is what moves how), motion-plain of
+VideoGen-Eval, motion-hard of TA-Hard.
 """

@@ -10,7 +10,7 @@ Shapes: clips uint8 (n, 3, F, H, W).
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,9 +65,11 @@ def read_film(file: Path) -> Tensor:
 
 @dataclass(frozen=True)
 class Films:
-    """The clips of a folder; `take` reads those that are asked for."""
+    """The clips of a folder; `take` reads those that are asked for. `begins`: places -> the pictures that clips were to
+    begin with, uint8 (b, 3, H, W); None where they were asked for by words alone."""
 
     files: tuple[Path, ...]
+    begins: Callable[[Sequence[int]], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -77,8 +79,8 @@ class Films:
         return torch.stack([read_film(self.files[i]) for i in indices])
 
     def pictures(self, indices: Sequence[int]) -> Tensor | None:
-        """Samples of words alone."""
-        return None
+        """uint8 (b, 3, H, W), or None."""
+        return None if self.begins is None else self.begins(indices)
 
 
 def write_films(

@@ -35,7 +35,7 @@ from amd.train.artifact import (
     versions,
     write_json,
 )
-from amd.train.conditions import Conditions, conditions, prompts_for
+from amd.train.conditions import Conditions, asked_for, prompts_for
 from amd.train.finished import weights
 from amd.train.networks import blank, streaming
 from amd.train.ode import ode
@@ -158,8 +158,8 @@ def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor])
     fill(network, tensors, f"{run.name} seed {run.seed}")
     network = network.to(where).eval().requires_grad_(False)
     assert network.precision == "float32"
-    texts = prompts_for(run, benchmark.name).texts if run.system.track in PROMPTED else ()
-    return Sampler(run, benchmark, network, conditions(run, where, texts), build_decoder(run, where), where)
+    asked = asked_for(run, where, benchmark.name)
+    return Sampler(run, benchmark, network, asked, build_decoder(run, where), where)
 
 
 class Drawn(Protocol):

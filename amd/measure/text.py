@@ -7,6 +7,7 @@ images of the benchmark's own prompts, where the data can show what a prompt ask
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +98,13 @@ def _samples(run: Run, folder: Path) -> "tuple[Tensor | Films, Tensor, dict[str,
     from amd.measure.films import read_films
 
     manifest = read_manifest(folder)
-    return *read_films(folder, manifest), manifest
+    films, index = read_films(folder, manifest)
+    if run.domain.begins:
+        from amd.train.first_frame import pictures_of
+
+        pictures = pictures_of(run, manifest["benchmark"])
+        films = replace(films, begins=lambda places: pictures.take(index[list(places)].tolist()))
+    return films, index, manifest
 
 
 def _panel(run: Run, benchmark: Benchmark) -> Panel[Any]:

@@ -30,7 +30,7 @@ from amd.distill.step import Batch
 from amd.distill.types import Cast, Condition, Denoiser
 from amd.distill.types import Noise as Draws
 from amd.train.artifact import artifact_sha
-from amd.train.conditions import Conditions, conditions, grouped, prompts_for
+from amd.train.conditions import Conditions, asked_for, conditions, grouped
 from amd.train.devices import Ranks, alone
 from amd.train.finished import weights
 from amd.train.networks import compiled, network, streaming
@@ -70,7 +70,7 @@ def build_batch(run: Run, asked: Conditions) -> Batch:
 
 def training_conditions(run: Run, device: torch.device) -> Conditions:
     """What a student is asked for: every class, or the training prompts."""
-    return conditions(run, device, prompts_for(run, "train").texts if run.system.track in PROMPTED else ())
+    return asked_for(run, device, "train")
 
 
 def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = None, stop: Stop | None = None) -> Company:
@@ -206,13 +206,18 @@ def _pairs(run: Run, teacher: Backbone, ranks: Ranks, state: Path | None, stop: 
 
 
 def _real_data(run: Run, asked: Conditions, device: torch.device) -> Callable[[Draws], tuple[Tensor, Condition]]:
-    """Real images and what they show, drawn with replacement; encoded as they are drawn where there are latents."""
+    """Real images and what they show, drawn with replacement; encoded as they are drawn where there are latents. A real
+    clip is told what it begins with itself."""
     data = run.domain.data
     if data is None:
         raise ValueError(
             f"domains/{run.domain.name}.yaml: method '{run.system.method}' trains a critic on real images: set data"
         )
-    encode, latents = build_encoder(run, device), run.domain.latent_shape
+    encode, latents, begin = build_encoder(run, device), run.domain.latent_shape, None
+    if run.domain.begins:
+        from amd.train.first_frame import begins  # pictures and their encoders are no business of other tracks
+
+        begin = begins(run, device)
     if run.system.track in PROMPTED:
         shown = shown_by(run)
         said, count, take = conditions(run, device, shown.texts), len(shown), shown.take
@@ -224,7 +229,8 @@ def _real_data(run: Run, asked: Conditions, device: torch.device) -> Callable[[D
 
     def draw(noise: Draws) -> tuple[Tensor, Condition]:
         index = noise.integers("real", count).cpu()
-        x = encode(take(index).to(device), noise.normal("encode", latents))
-        return x, meant(index)
+        shows, cond = take(index).to(device), meant(index)
+        told = cond if begin is None else {**cond, **begin(shows[:, :, 0])}
+        return encode(shows, noise.normal("encode", latents)), told
 
     return draw

@@ -1,6 +1,8 @@
 """What a network is told, by index: labels of the class track, prompts of the others, and their null condition.
 
-A prompt's condition carries the prompt's own index besides the encoder's states, so that rewards find the words.
+A prompt's condition carries the prompt's own index besides the encoder's states, so that rewards find the words. Of
+image to video it says what its clip begins with (`amd.train.first_frame`), and so does its null condition: the words
+alone are taken away, as Wan2.1 guides (wan/image2video.py, arg_null).
 Shapes: (b,) int64 indices -> tensors (b, ...).
 """
 
@@ -57,33 +59,45 @@ class Labels:
 
 
 class Texts:
-    """Prompts whose states are looked up (`kept`), or encoded as they are asked for."""
+    """Prompts whose states are looked up (`kept`) or encoded as they are asked for, and what their clips begin with."""
 
     def __init__(
-        self, texts: Sequence[str], encoder: "TextEncoder", kept: Condition | None, device: torch.device
+        self,
+        texts: Sequence[str],
+        encoder: "TextEncoder",
+        kept: Condition | None,
+        device: torch.device,
+        begun: Callable[[Tensor], Condition] | None = None,
     ) -> None:
+        """`begun`: (b,) indices -> what is told of the pictures of these prompts."""
         self.texts, self.count, self.encoder, self.device = tuple(texts), len(texts), encoder, device
+        self.begun = begun
         self.kept = None if kept is None else {key: value.to(device) for key, value in kept.items()}
         self.nobody = {key: value.to(device) for key, value in encoder.null(1).items()}
 
     def of(self, index: Tensor) -> Condition:
-        """{"prompt": (b,), and the encoder's tensors (b, ...)}."""
+        """{"prompt": (b,), and the encoder's tensors (b, ...), and those of a first frame}."""
         if self.kept is not None:
             states: Condition = {key: value[index] for key, value in self.kept.items()}
         else:
             found = self.encoder([self.texts[i] for i in index.tolist()])
             states = {key: value.to(self.device) for key, value in found.items()}
-        return {"prompt": index, **states}
+        return {"prompt": index, **states, **({} if self.begun is None else self.begun(index))}
 
     def null(self, cond: Condition) -> Condition:
-        """The encoder's null states, and no prompt."""
+        """The encoder's null states, and no prompt; what is told besides, a first frame, stays."""
         rows = len(cond["prompt"])
         states = {key: value.expand(rows, *value.shape[1:]) for key, value in self.nobody.items()}
-        return {"prompt": torch.full_like(cond["prompt"], NOBODY), **states}
+        return {**cond, "prompt": torch.full_like(cond["prompt"], NOBODY), **states}
 
 
-def conditions(run: Run, device: torch.device, texts: Sequence[str] = ()) -> Conditions:
-    """Of a run's track; `texts` are the prompts that indices mean (prompted tracks)."""
+def conditions(
+    run: Run,
+    device: torch.device,
+    texts: Sequence[str] = (),
+    begun: Callable[[Tensor], Condition] | None = None,
+) -> Conditions:
+    """Of a run's track; `texts` are the prompts that are meant (prompted tracks), `begun` says their first frames."""
     if run.system.track not in PROMPTED:
         return Labels(run.domain.classes)
     encoder, settings = encoder_of(run, device), run.domain.encoder
@@ -91,7 +105,22 @@ def conditions(run: Run, device: torch.device, texts: Sequence[str] = ()) -> Con
     from amd.backbones.text import encode_once
 
     kept = encode_once(encoder, texts, kept_in(run, texts)) if settings.kept else None
-    return Texts(texts, encoder, kept, device)
+    return Texts(texts, encoder, kept, device, begun)
+
+
+def asked_for(run: Run, device: torch.device, use: str) -> Conditions:
+    """Every class, or the prompts of "train" or of a benchmark, with their first frames where networks are told some.
+
+    ValueError where these are wanted and the prompts come without.
+    """
+    if run.system.track not in PROMPTED:
+        return conditions(run, device)
+    texts = prompts_for(run, use).texts
+    if not run.domain.begins:
+        return conditions(run, device, texts)
+    from amd.train.first_frame import begun  # pictures and their encoders are no business of other tracks
+
+    return conditions(run, device, texts, begun(run, device, use))
 
 
 def encoder_of(run: Run, device: torch.device) -> "TextEncoder":

@@ -21,6 +21,7 @@ from amd.train.networks import blank
 from amd.train.sharding import blocks
 
 MIB = 2**20
+CLIP_VISION_STATES = 257  # of a picture: 16 x 16 patches and one for all
 
 PUBLISHED: dict[str, Cost] = {
     # counted by `count` on the published architectures, tests/train/test_count.py; a pair of an image and a prompt
@@ -97,6 +98,7 @@ class _Key:
         told = (domain.encoder and domain.encoder.name, domain.encoder and domain.encoder.length)
         self.content: tuple[object, ...] = (system.kind, system.backbone, system.architecture, recompute)
         self.content += (size.model_dump_json(), domain.classes, domain.pixel_shape, domain.latent_shape, told)
+        self.content += (domain.begins,)
 
     def __hash__(self) -> int:
         return hash(self.content)
@@ -175,13 +177,24 @@ def told(run: Run) -> Condition:
     size = run.prompted.network
     cond = {"tokens": torch.empty(1, tokens(run), size.context, device="meta")}
     if isinstance(size, WanSize):
-        return cond
+        return cond | _begun(run, size)
     if size.pooled:
         cond |= {
             "pooled": torch.empty(1, size.pooled, device="meta"),
             "time_ids": torch.empty(1, 6, device="meta"),
         }
     return cond
+
+
+def _begun(run: Run, size: WanSize) -> Condition:
+    """Of a first frame, where the run's networks are told one."""
+    if not run.domain.begins:
+        return {}
+    channels, _, height, width = run.domain.latent_shape
+    told = {"first": torch.empty(1, channels, height, width, device="meta")}
+    if size.image_context is None:
+        return told
+    return told | {"image": torch.empty(1, CLIP_VISION_STATES, size.image_context, device="meta")}
 
 
 def _scorer(run: Run) -> Cost:
@@ -264,6 +277,23 @@ def texts(run: Run) -> Cost:
     """Prompts to what the network is told; nothing in the class track."""
     named = run.domain.encoder
     return ENCODERS[named.name][0] if named is not None else NOTHING
+
+
+def pictures(run: Run) -> Cost:
+    """First frames to the states that every block reads; nothing where none does. Their latents are `encoder`'s."""
+    return NOTHING if run.domain.image_encoder is None else _clip_vision()
+
+
+@lru_cache
+def _clip_vision() -> Cost:
+    """CLIP's ViT-H/14 at 224 x 224, which Wan2.1 has."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel  # takes seconds to import
+
+    with torch.device("meta"):
+        settings = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
+        tower = CLIPVisionModel(CLIPVisionConfig(patch_size=14, image_size=224, hidden_act="gelu", **settings))
+        image = torch.empty(1, 3, 224, 224)
+        return count(tower, lambda: tower(image).last_hidden_state, fused=True, backward=False)
 
 
 def tokens(run: Run) -> int:

@@ -19,8 +19,16 @@ GIB = 2**30
 # FLOP/s that are reached: the vendor's dense peak times a share
 H100: dict[Arithmetic, float] = {"bfloat16": 989e12 * 0.35, "tf32": 494e12 * 0.35, "float32": 67e12 * 0.6}
 A100: dict[Arithmetic, float] = {"bfloat16": 312e12 * 0.40, "tf32": 156e12 * 0.40, "float32": 19.5e12 * 0.6}
+BLACKWELL: dict[Arithmetic, float] = {"bfloat16": 2250e12 * 0.35, "tf32": 1125e12 * 0.35, "float32": 75e12 * 0.6}
 CPU: dict[Arithmetic, float] = {"bfloat16": 60e9, "tf32": 60e9, "float32": 60e9}  # a width-128 SiT at batch 64
-DEVICES: dict[str | None, dict[Arithmetic, float]] = {"h100": H100, "h800": H100, "a100": A100, None: CPU}
+DEVICES: dict[str | None, dict[Arithmetic, float]] = {
+    "h100": H100,
+    "h800": H100,
+    "h200": H100,
+    "b300": BLACKWELL,
+    "a100": A100,
+    None: CPU,
+}
 PLANE = 20e9  # FLOP/s of one core on the plane's stacked MLPs: dispatch and small matrices
 
 SPEEDS = "; ".join(

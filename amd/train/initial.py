@@ -19,7 +19,7 @@ from amd.distill.noise import Noise
 from amd.distill.rollout import grid
 from amd.distill.types import Conditioning
 from amd.train.artifact import Refused, read_artifact, write_artifact
-from amd.train.conditions import Conditions, conditions, prompts_for
+from amd.train.conditions import Conditions, asked_for
 from amd.train.devices import Ranks
 from amd.train.finished import weights
 from amd.train.networks import network
@@ -98,7 +98,7 @@ def trajectories(run: Run, folder: Path, ranks: Ranks, stop: Stop) -> Trajectori
 
 def known(run: Run, device: torch.device) -> Conditions:
     """The training prompts."""
-    return conditions(run, device, prompts_for(run, "train").texts)
+    return asked_for(run, device, "train")
 
 
 def regression(module: Backbone, found: Trajectories, asked: Conditions, chunk: int, noise: Noise) -> Tensor:

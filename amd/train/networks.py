@@ -25,7 +25,8 @@ def blank(run: Run) -> Backbone:
         module = family(sizes.network, channels, side, seed=run.seed)
     else:
         streaming = (run.video.streaming,) if family.streams else ()
-        module = family(run.video.network, run.domain.latent_shape, *streaming, seed=run.seed)
+        shape, begins = run.domain.latent_shape, run.domain.begins
+        module = family(run.video.network, shape, *streaming, first_frame=begins, seed=run.seed)
     module.recompute = run.prompted.recompute
     return module
 

@@ -7,7 +7,7 @@ Shapes: B rows of the global batch, x (B, C, H, H), of clips (B, C, F, H, W).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from amd.backbones.base import fill
+from amd.backbones.base import Backbone, fill
 from amd.backbones.keymaps import load_published
 from amd.backbones.sit import SiTBackbone
+from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema import PROMPTED, Pretraining, PublishedTeacher
 from amd.data.assets import locate, sha256
@@ -30,6 +31,7 @@ from amd.distill.path import rows
 from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier, accuracy
 from amd.train import initial
+from amd.train.artifact import artifact_sha
 from amd.train.checkpoint import Session, write_artifact
 from amd.train.conditions import Conditions, conditions
 from amd.train.devices import Ranks, leave, ranks, threads
@@ -46,6 +48,7 @@ from amd.train.weights import EMA, rising, trainable
 
 CLIP = 1.0  # of the gradient's norm
 DECAY = {"teacher": 0.0, "initial": 0.0, "classifier": 0.01, "scorer": 0.01}  # weight decay; SiT trains without
+STEM = "patch_embedding.weight"  # (D, C, ...) of a Wan
 EVERY = 50  # iterations per journal line
 SAVE_S = 60.0  # between states
 
@@ -109,10 +112,11 @@ def convert(run: Run, out: Path) -> None:
 
 
 def teacher_task(run: Run, device: torch.device) -> Task:
-    """The network's own diffusion loss from scratch: flow matching of a SiT, eps of a UNet.
+    """The network's own diffusion loss: flow matching of a SiT or a Wan, eps of a UNet. From scratch, or from a start.
 
     Of clips the first iterations may see stills, one frame of each of F times as many clips, at the cost of a batch of
     clips: shapes and words are learned from pictures, as the published video models learn them, and motion after them.
+    Of image to video every clip is told its own first frame.
     """
     sizes, domain = run.sizes.teacher, run.domain
     if sizes is None or domain.data is None or (domain.autoencoder and domain.autoencoder.kind != "shuffle"):
@@ -121,14 +125,15 @@ def teacher_task(run: Run, device: torch.device) -> Task:
             "it, the domain has data, and its network sees pixels; else the domain names a published teacher"
         )
     x, index_of, known = _shown(run, device)
+    begun = _begun(run, x, device)
     x = build_encoder(run, device)(x, x)  # pixels or their rearrangement: there is nothing to draw
-    module = blank(run).to(device)
+    module = blank(run).to(device) if run.start is None else widened(run, weights(run.start), device)
     module.precision = run.scale.precision
     stills, frames = sizes.stills or 0, x.shape[2]
 
     def loss(noise: Noise) -> Tensor:
         index = noise.integers("images", len(x))
-        clean, cond = x[index], known.of(index_of[index])
+        clean, cond = x[index], {**known.of(index_of[index]), **begun(index)}
         if noise.iteration < stills:
             frame = noise.integers("frame", frames)
             clean = clean[torch.arange(len(index), device=index.device), :, frame][:, :, None]
@@ -150,6 +155,30 @@ def _shown(run: Run, device: torch.device) -> tuple[Tensor, Tensor, Conditions]:
         return everything.to(device), found.prompt.to(device), conditions(run, device, found.texts)
     x, label = images(domain.data.source, domain.data.assets, run.mirror, domain.pixels)
     return x.to(device), label.to(device), conditions(run, device)
+
+
+def _begun(run: Run, x: Tensor, device: torch.device) -> Callable[[Tensor], Condition]:
+    """Places of clips x (N, C, F, H, W) -> what is told of their first frames; nothing outside image to video."""
+    if not run.domain.begins:
+        return lambda index: {}
+    from amd.train.first_frame import begins  # pictures and their encoders are no business of other tracks
+
+    begin, first = begins(run, device), x[:, :, 0].clone()
+    return lambda index: begin(first[index])
+
+
+def widened(run: Run, tensors: Mapping[str, Tensor], device: torch.device) -> Backbone:
+    """The run's network on a start's weights. Its stem has zeros for the channels that the start was not told, so that
+    at first it says what the start says, whatever the first frame: as Wan2.1's were made (arXiv 2503.20314)."""
+    with torch.device("meta"):
+        own = blank(run).state_dict()
+    grown = {
+        name: F.pad(value, (0, 0) * (value.ndim - 2) + (0, max(own[name].shape[1] - value.shape[1], 0)))
+        if name.endswith(STEM) and name in own
+        else value
+        for name, value in tensors.items()
+    }
+    return network(run, grown, device)
 
 
 def _beside(known: Conditions, cond: Condition) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -300,7 +329,8 @@ def _train(run: Run, out: Path, state: Path, world: Ranks, stop: Stop, held: Cal
     task.finish()
     if world.main:
         held()
-        write_artifact(out, {run.system.kind: task.module.state_dict()}, {**_meta(run, done), **task.report()})
+        meta = {**_meta(run, done), "made_from": _made_from(run), **task.report()}
+        write_artifact(out, {run.system.kind: task.module.state_dict()}, meta)
         session.clear()
     world.wait()
     leave()
@@ -316,3 +346,12 @@ def _meta(run: Run, iterations: int) -> dict[str, object]:
         "iterations": iterations,
         "made_from": {},
     }
+
+
+def _made_from(run: Run) -> dict[str, dict[str, str]]:
+    """The checkpoint whose weights a training began from."""
+    if run.start is None:
+        return {}
+    folder = plan.folder(run.start)
+    found = artifact_sha(Path(folder), run.start.system.kind)
+    return {"start": {"path": folder, "sha256": found, "digest": run.start.digest}}

@@ -234,7 +234,7 @@ def _own(run: Run, trained: Run, device: torch.device) -> dict[str, Any]:
     """What a scorer trained here is told besides pixels and words."""
     if trained.system.architecture == "detector":
         return {"names": VOCABULARY, "colours": COLOURS, "rows": _rows(run)}
-    return {"architecture": trained.system.architecture, "encode": encoder_of(run, device)}
+    return {"architecture": trained.system.architecture, "encode": encoder_of(trained, device)}
 
 
 def _rows(run: Run) -> list[Mapping[str, Any]]:

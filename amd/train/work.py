@@ -26,6 +26,7 @@ from amd.train.cost import (
     network,
     passes,
     perceptron,
+    pictures,
     released,
     scorer,
     size,
@@ -125,17 +126,19 @@ def _distill(run: Run, asked: Footprint) -> Work:
     if method.reads("pairs"):
         flops[_precision(run)] += sizes.tether_pairs * sizes.teacher_steps * (2 if guided else 1) * own.forward
     if run.domain.encoder is not None and not run.domain.encoder.kept:
-        flops["float32"] += rows * (each.drawn + each.real) * texts(run).forward
+        flops["float32"] += rows * (each.drawn + each.real) * (texts(run).forward + pictures(run).forward)
+        if run.domain.begins:  # a first frame's latents
+            flops["tf32"] += rows * (each.drawn + each.real) * encoder(run).forward
 
-    shards = _shards(asked)
+    shards, encodes = _shards(asked), method.reads("real_data") or run.domain.begins
     memory = {
         "student": _held(run, own, system.student_lora.rank if system.student_lora else None) / shards,
         "fake": (TRAINED * (branch(run, system.lora.rank) if system.lora else own.parameters)) / shards,
         "teacher": 0.0 if asked.offload and system.lora is None else FROZEN * own.parameters / shards,
         "critic": TRAINED * critic.parameters / shards,
         "reward": FROZEN * judge.parameters * method.reads("reward"),
-        "decoder": FROZEN * pixels.parameters * (method.reads("reward") or method.reads("real_data")),
-        "prompts": FROZEN * texts(run).parameters + _states(run, _training_prompts(run)),
+        "decoder": FROZEN * pixels.parameters * (method.reads("reward") or encodes),
+        "prompts": FROZEN * (texts(run).parameters + pictures(run).parameters) + _states(run, _training_prompts(run)),
     }
     if shards > 1:
         block, rest = gathered(run)  # one block in use and one on its way, the gradient of one; the rest in float32
@@ -147,7 +150,7 @@ def _distill(run: Run, asked: Footprint) -> Work:
         kept += max(pixels.resting, judge.resting)
     if any("reward" in force.value.reads for force in method.external):
         kept += pixels.activations + judge.activations
-    if method.reads("real_data"):
+    if encodes:
         kept = max(kept, encoder(run).resting)
     kept = max(kept, 2 * critic.activations)  # generated and real rows
     memory["activations"] = min(sizes.micro_batch, -(-run.batch // max(asked.nodes * asked.gpus, 1))) * kept
@@ -187,7 +190,7 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
         assert run.system.method is not None
         method = row(run.system.method, run.numbers)
         draw, guided = method.numbers.get("steps", 1) * own.forward, 1
-    draw += pixels.forward + texts(run).forward
+    draw += pixels.forward + texts(run).forward + pictures(run).forward + run.domain.begins * encoder(run).forward
     draws, scores = job.rule in ("shard", "sample", "trace"), job.rule not in ("sample", "shard")
     flops = {
         "shard": samples * draw / sizes.sample_shards,
@@ -200,7 +203,7 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
     memory = {
         "network": FROZEN * own.parameters * draws,
         "decoder": FROZEN * pixels.parameters * draws,
-        "prompts": FROZEN * texts(run).parameters * draws,
+        "prompts": FROZEN * (texts(run).parameters + pictures(run).parameters) * draws,
         "judges": FROZEN * judges.parameters * scores,
         "activations": sizes.sample_batch * max(live, judges.resting * scores),
     }

@@ -10,8 +10,9 @@ from PIL import Image
 
 from amd.config.schema import Asset, Clip
 from amd.data.assets import MissingAsset
-from amd.data.captioned import FILMS, captioned, choose, fitted, square, unique
+from amd.data.captioned import FILMS, captioned, choose, unique
 from amd.data.motion import draw_motion
+from amd.data.pictures import fitted, square
 from amd.data.prompts import prompts
 from amd.data.rows import TRAINING, draw_metadata
 from amd.data.scenes import compose
