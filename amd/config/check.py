@@ -124,6 +124,8 @@ def _video_misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -
     if (domain.image_encoder is None) != (sizes.network.image_context is None):
         one, other = f"{track}.network.image_context", "the domain's image_encoder"
         return f"{one} and {other} go together: the states of a first frame"
+    if domain.begins and sizes.teacher and sizes.teacher.stills:
+        return f"{track}.teacher.stills: a still is its own first frame; leave it out"
     if domain.begins and domain.teacher is None and scale.video is not None and sizes.network != scale.video.network:
         return f"{track}.network is not video.network: its teacher begins from the weights of the video track's"
     if sizes.streaming is not None and frames % sizes.streaming.chunk:
