@@ -186,7 +186,7 @@ def told(run: Run) -> Condition:
     return cond
 
 
-def _begun(run: Run, size: WanSize) -> Condition:
+def _begun(run: Run, size: WanSize) -> dict[str, Tensor]:
     """Of a first frame, where the run's networks are told one."""
     if not run.domain.begins:
         return {}
