@@ -27,8 +27,12 @@ def schema() -> dict[str, Any]:
         definition["properties"].pop("name")  # the file's stem
         definition["properties"]["extends"] = {"type": "string", "description": f"Another {noun}: merged, ours wins."}
     for name, definition in content["$defs"].items():
-        if name not in WHOLE:
-            definition.pop("required", None)  # may come from the file that this one extends
+        if name in WHOLE:
+            continue
+        definition.pop("required", None)  # may come from the file that this one extends
+        for each in definition.get("properties", {}).values():
+            if isinstance(free := each.get("additionalProperties"), dict):  # null takes an inherited key away
+                each["additionalProperties"] = {"anyOf": [free, {"type": "null"}]}
     content["anyOf"] = [{"$ref": f"#/$defs/{model.__name__}"} for model in models]
     return content
 

@@ -311,6 +311,43 @@ REFUSALS = {
         "",
         ["scales/paper.yaml: domains.class", "no published teacher and the scale no class.teacher"],
     ),
+    "a teacher from scratch with a start": (
+        "systems/wan-teacher.yaml",
+        "backbone: wan\n",
+        "backbone: wan\nstart: wan-i2v-teacher\n",
+        [
+            "systems/wan-teacher.yaml: start (line",
+            "is trained from scratch; one of i2v alone has a start",
+        ],
+    ),
+    "a teacher of image to video from a student": (
+        "systems/wan-i2v-teacher.yaml",
+        "start: wan-teacher\n",
+        "start: wan-amd\n",
+        [
+            "systems/wan-i2v-teacher.yaml: start (line",
+            "'wan-amd' is a student with backbone 'wan-streaming' of track video",
+            "a teacher of track video with backbone 'wan' belongs here",
+        ],
+    ),
+    "another size than that of the weights a teacher begins from": (
+        "scales/tiny.yaml",
+        "frequencies: 64}    # that of video",
+        "frequencies: 32}    # that of video",
+        ["scales/tiny.yaml: domains.i2v", "i2v.network is not video.network"],
+    ),
+    "stills from a first frame": (
+        "scales/tiny.yaml",
+        "teacher: {iterations: 400, ",
+        "teacher: {iterations: 400, stills: 1, ",
+        ["scales/tiny.yaml: domains.i2v", "i2v.teacher.stills: a still is its own first frame"],
+    ),
+    "states of a first frame that nobody encodes": (
+        "scales/paper.yaml",
+        ", image_context: 1280}",
+        "}",
+        ["scales/paper.yaml: domains.i2v", "i2v.network.image_context and the domain's image_encoder go together"],
+    ),
     "a chosen domain that does not exist": (
         "config.yaml",
         "domains: {}",
@@ -423,43 +460,6 @@ TEXT = {
         "clip.fps",
         24,
         ["domains/wan.yaml: panel.videoalign.settings.fps", "have 16 frames per second; clip.fps is 24"],
-    ),
-    "a teacher from scratch with a start": (
-        "systems/wan-teacher.yaml",
-        "backbone: wan\n",
-        "backbone: wan\nstart: wan-i2v-teacher\n",
-        [
-            "systems/wan-teacher.yaml: start (line",
-            "is trained from scratch; one of i2v alone has a start",
-        ],
-    ),
-    "a teacher of image to video from a student": (
-        "systems/wan-i2v-teacher.yaml",
-        "start: wan-teacher\n",
-        "start: wan-amd\n",
-        [
-            "systems/wan-i2v-teacher.yaml: start (line",
-            "'wan-amd' is a student with backbone 'wan-streaming' of track video",
-            "a teacher of track video with backbone 'wan' belongs here",
-        ],
-    ),
-    "another size than that of the weights a teacher begins from": (
-        "scales/tiny.yaml",
-        "frequencies: 64}    # that of video",
-        "frequencies: 32}    # that of video",
-        ["scales/tiny.yaml: domains.i2v", "i2v.network is not video.network"],
-    ),
-    "stills from a first frame": (
-        "scales/tiny.yaml",
-        "teacher: {iterations: 400, ",
-        "teacher: {iterations: 400, stills: 10, ",
-        ["scales/tiny.yaml: domains.i2v", "i2v.teacher.stills: a still is its own first frame"],
-    ),
-    "states of a first frame that nobody encodes": (
-        "scales/paper.yaml",
-        ", image_context: 1280}",
-        "}",
-        ["scales/paper.yaml: domains.i2v", "i2v.network.image_context and the domain's image_encoder go together"],
     ),
     "no panel": (
         "domains/emoji.yaml",

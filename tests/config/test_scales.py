@@ -16,8 +16,9 @@ def trainable(library: Library) -> list[str]:
 
 
 def skeleton(run: Run) -> dict[str, Any]:
-    """What a run is, less sizes and domain assets."""
-    others = {role: getattr(run, role) for role in ("start", "teacher")}
+    """What a run is, less sizes and domain assets: a published teacher begins from nothing here."""
+    roles = ("start", "teacher") if run.system.kind == "student" else ("teacher",)
+    others = {role: getattr(run, role) for role in roles}
     return {
         "system": run.system.model_dump(),
         "seed": run.seed,
