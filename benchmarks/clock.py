@@ -17,11 +17,12 @@ def beside(
     whole: Sequence[float],
     counts: Mapping[str, Sequence[int]],
     each: Mapping[str, Sequence[float]],
+    named: str = "the step",
 ) -> float:
     """Print a table of the parts, and return the median over rounds of `whole` / sum of counts x each.
 
-    `whole`: (rounds,) seconds of the step. `counts`: part -> (rounds,) how often that round's step needs it. `each`:
-    part -> (rounds,) seconds of one, measured in the same round.
+    `whole`: (rounds,) seconds of the step (or what `named` calls it). `counts`: part -> (rounds,) how often that
+    round's step needs it. `each`: part -> (rounds,) seconds of one, measured in the same round.
     """
     rounds = range(len(whole))
     print(f"\n{title:<42}{'count':>7}{'ms each':>9}{'ms':>8}")
@@ -32,5 +33,5 @@ def beside(
     sums = [sum(counts[name][i] * each[name][i] for name in each) for i in rounds]
     ratio = statistics.median(took / needed for took, needed in zip(whole, sums, strict=True))
     print(f"{'sum':<42}{'':>16}{1e3 * statistics.median(sums):>8.0f}")
-    print(f"{'the step':<42}{'':>16}{1e3 * statistics.median(whole):>8.0f}   {ratio:.2f} times the sum")
+    print(f"{named:<42}{'':>16}{1e3 * statistics.median(whole):>8.0f}   {ratio:.2f} times the sum")
     return ratio

@@ -21,7 +21,7 @@ from amd.data.rows import TRAINING, Row, draw_metadata
 from amd.data.scenes import Scene, compose
 
 if TYPE_CHECKING:
-    from amd.data.films import FilmFolder
+    from amd.data.film_folder import FilmFolder
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def _emoji_scenes(
 def _emoji_clips(
     assets: Sequence[Asset],
     mirror: str | Path | None,
-    shape: tuple[int, int, int],
-    fps: float,
+    clip: Clip,
+    height: int,
     count: int | None,
     seed: int,
 ) -> Captioned:
@@ -101,11 +101,12 @@ def _emoji_clips(
     if count is None:
         raise ValueError("'emoji-clips' has no end: say how many (count)")
     rows = [draw_motion(seed, index) for index in range(count)]
+    shape = clip.frames, height, clip.width
     pixels = torch.empty(count, 3, *shape, dtype=torch.uint8)
     filmed = []
     for index, row in enumerate(rows):
-        clip, known = film(row, (seed << 32) + index, *shape)
-        pixels[index] = torch.from_numpy(clip)
+        shown, known = film(row, (seed << 32) + index, *shape)
+        pixels[index] = torch.from_numpy(shown)
         filmed.append(known)
     captions = [row["prompt"] for row in rows]
     return Captioned(pixels, captions, None, *unique(captions), rows, filmed)
@@ -113,30 +114,30 @@ def _emoji_clips(
 
 def _folder(assets: Sequence[Asset], mirror: str | Path | None, side: int, count: int | None, seed: int) -> Captioned:
     """The pictures beside a captions.jsonl; fewer than all are a random choice by `seed`."""
-    files, captions = _listed("folder", assets, mirror, count, seed)
+    files, captions = _listed("folder", assets, mirror, count, seed, "picture")
     return Captioned(Folder(files, side), captions, None, *unique(captions))
 
 
-def _films(
+def _film_folder(
     assets: Sequence[Asset],
     mirror: str | Path | None,
-    shape: tuple[int, int, int],
-    fps: float,
+    clip: Clip,
+    height: int,
     count: int | None,
     seed: int,
 ) -> Captioned:
     """The films beside a captions.jsonl; fewer than all are a random choice by `seed`."""
-    from amd.data.films import FilmFolder  # FFmpeg is no business of pictures
+    from amd.data.film_folder import FilmFolder  # FFmpeg is no business of pictures
 
-    files, captions = _listed("films", assets, mirror, count, seed)
-    return Captioned(FilmFolder(files, shape, fps), captions, None, *unique(captions))
+    files, captions = _listed("film-folder", assets, mirror, count, seed, "film")
+    return Captioned(FilmFolder(files, clip, height), captions, None, *unique(captions))
 
 
 def _listed(
-    source: str, assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int
+    source: str, assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int, what: str
 ) -> tuple[tuple[Path, ...], list[str]]:
     if len(assets) != 1:
-        raise ValueError(f"{source!r} needs one asset: its captions, one line of {{file, caption}} for each picture")
+        raise ValueError(f"{source!r} needs one asset: its captions, one line of {{file, caption}} for each {what}")
     listing = locate(assets[0], mirror)
     files, captions = listed(listing)
     chosen = choose(len(files), count, seed, str(listing))
@@ -153,7 +154,7 @@ def listed(listing: Path) -> tuple[list[Path], list[str]]:
             files.append(listing.parent / file)
             captions.append(caption)
     if missing := [file for file in files if not file.is_file()]:
-        raise ValueError(f"{listing}: {len(missing)} of its {len(files)} pictures are not there, first {missing[0]}")
+        raise ValueError(f"{listing}: {len(missing)} of its {len(files)} files are not there, first {missing[0]}")
     return files, captions
 
 
@@ -187,11 +188,11 @@ CAPTIONED: dict[str, Callable[[Sequence[Asset], str | Path | None, int, int | No
 }
 """Name in a domain's `data` -> (assets, mirror, side, count, seed) -> collection."""
 
-Clips = Callable[[Sequence[Asset], str | Path | None, tuple[int, int, int], float, int | None, int], Captioned]
-"""(assets, mirror, (frames, height, width), frames per second, count, seed) -> collection."""
-
-CLIPS: dict[str, Clips] = {"emoji-clips": _emoji_clips, "films": _films}
-"""Of clips: name in a domain's `data` -> what gives them."""
+CLIPS: dict[str, Callable[[Sequence[Asset], str | Path | None, Clip, int, int | None, int], Captioned]] = {
+    "emoji-clips": _emoji_clips,
+    "film-folder": _film_folder,
+}
+"""Of clips: (assets, mirror, clip, height, count, seed) -> collection."""
 
 RENDERERS = {"emoji-scenes": compose}
 """Sources that can show what a row of metadata asks for: (row, seed, side) -> uint8 (3, side, side), scene."""
@@ -221,5 +222,5 @@ def captioned(
     if pixels[0] != 3:
         raise ValueError(f"data.source {source!r} is in colour, 3 channels; the domain's pixels ask for {pixels[0]}")
     if clip is not None:
-        return CLIPS[source](assets, mirror, (clip.frames, pixels[1], clip.width), clip.fps, count, seed)
+        return CLIPS[source](assets, mirror, clip, pixels[1], count, seed)
     return CAPTIONED[source](assets, mirror, pixels[1], count, seed)

@@ -69,6 +69,8 @@ class Films:
     begin with, uint8 (b, 3, H, W); None where they were asked for by words alone."""
 
     files: tuple[Path, ...]
+    stored: Stored | None = None  # None: nobody said
+    fps: int | None = None
     begins: Callable[[Sequence[int]], Tensor] | None = None
 
     def __len__(self) -> int:
@@ -82,6 +84,10 @@ class Films:
         """uint8 (b, 3, H, W), or None."""
         return None if self.begins is None else self.begins(indices)
 
+    def encoded(self, fps: int) -> Sequence[Path] | None:
+        """These very files, where they are stored as `amd.measure.isolated_clips` would write them."""
+        return self.files if (self.stored, self.fps) == ("h264", fps) else None
+
 
 def write_films(
     out: Path, batches: Iterable[tuple[Tensor, Tensor]], first: int, clip: Clip, manifest: Mapping[str, object]
@@ -94,7 +100,7 @@ def write_films(
             write_film(file, film, clip.fps, clip.stored)
             hashes.append(sha256(file))
         labels += wanted.tolist()
-    _finish(part, out, hashes, labels, {**manifest, "fps": clip.fps})
+    _finish(part, out, hashes, labels, {**manifest, "fps": clip.fps, "stored": clip.stored})
 
 
 def read_films(folder: Path, manifest: Mapping[str, Any]) -> tuple[Films, Tensor]:
@@ -109,7 +115,8 @@ def read_films(folder: Path, manifest: Mapping[str, Any]) -> tuple[Films, Tensor
             raise ValueError(f"{file}: not there; sample again")
         if sha256(file) != known:
             raise ValueError(f"{file}: truncated or altered (sha256 differs from the manifest's); sample again")
-    return Films(files), torch.tensor(manifest["labels_of"], dtype=torch.int64)
+    films = Films(files, manifest.get("stored"), manifest.get("fps"))
+    return films, torch.tensor(manifest["labels_of"], dtype=torch.int64)
 
 
 def gather_films(parts: Sequence[tuple[Path, Mapping[str, Any]]], out: Path, manifest: Mapping[str, object]) -> None:

@@ -19,7 +19,7 @@ from amd.measure import isolated
 from amd.measure.films import ENCODING, write_film
 from amd.measure.isolated import Environment
 from amd.measure.panel import Asked, Columns
-from amd.measure.video import Clips, batches
+from amd.measure.video import Clips
 from amd.rewards import videoalign_frames
 from amd.rewards.published import sha256
 
@@ -109,17 +109,21 @@ def preprocessing(environment: Environment) -> str:
 def write(
     clips: Clips, texts: Sequence[str], rows: Sequence[Mapping[str, Any]], fps: int, folder: Path
 ) -> list[dict[str, Any]]:
-    """Clips as numbered mp4 files -> a manifest's samples.
+    """Clips as mp4 files -> a manifest's samples: the films that there are, where they are stored as here; else
+    numbered ones in `folder`, each written once.
 
     The picture that a clip begins with is the row's own file ("image"), or a PNG of what the clip was given.
     """
-    samples = []
-    for places, shown in batches(clips, BATCH):
-        pictures = clips.pictures(places)
+    samples, films = [], clips.encoded(fps)
+    for start in range(0, len(clips), BATCH):
+        places = range(start, min(start + BATCH, len(clips)))
+        shown, pictures = None if films is not None else clips.take(places), clips.pictures(places)
         for offset, place in enumerate(places):
             video = folder / f"{place:06d}.mp4"
-            write_film(video, shown[offset], fps, "h264")
-            sample = {"index": place, "video": str(video), "prompt": texts[place], "row": dict(rows[place])}
+            if shown is not None:
+                write_film(video, shown[offset], fps, "h264")
+            seen = video if films is None else Path(films[place]).resolve()
+            sample = {"index": place, "video": str(seen), "prompt": texts[place], "row": dict(rows[place])}
             if "image" in rows[place]:
                 sample["picture"] = str(Path(rows[place]["image"]).resolve())
             elif pictures is not None:

@@ -1,6 +1,7 @@
 """Clips as measures read them: lazily, a batch at a time, since those of a benchmark do not fit into memory."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,10 @@ class Clips(Protocol):
         """uint8 (b, 3, H, W) that the clips were to begin with; None where they were asked for by words alone."""
         ...
 
+    def encoded(self, fps: int) -> Sequence[Path] | None:
+        """A film per clip, "h264" as `amd.measure.films` stores it, at `fps`; None where nobody has written them."""
+        ...
+
 
 class Rendered:
     """Clips that are made when they are looked at: `makes[i]()` is clip i, uint8 (3, F, H, W), and its truth."""
@@ -39,6 +44,10 @@ class Rendered:
     def pictures(self, indices: range) -> Tensor | None:
         """What they begin with."""
         return self.take(indices)[:, :, 0]
+
+    def encoded(self, fps: int) -> Sequence[Path] | None:
+        """Nobody has."""
+        return None
 
 
 def batches(clips: Clips, size: int) -> Iterator[tuple[range, Tensor]]:

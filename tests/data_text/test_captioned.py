@@ -183,7 +183,7 @@ def test_a_longer_collection_of_clips_begins_with_the_shorter_one_and_its_texts_
 
 
 def test_pictures_are_no_clips_and_clips_no_pictures():
-    with pytest.raises(ValueError, match="'emoji-scenes' has no clips; those that have: emoji-clips"):
+    with pytest.raises(ValueError, match="'emoji-scenes' has no clips; those that have: emoji-clips, film-folder"):
         captioned("emoji-scenes", count=2, clip=CLIP)
     with pytest.raises(ValueError, match="'emoji-clips' has no captions; those that have: emoji-scenes, folder"):
         captioned("emoji-clips", count=2)

@@ -10,12 +10,10 @@ from PIL import Image
 
 from amd.config.schema import Asset
 from amd.data.clips import film
-from amd.data.films import opening
 from amd.data.first_frames import film_seed, first_frames
 from amd.data.pictures import fitted
 from amd.data.prompt_files import PromptSet
 from amd.data.prompts import prompts
-from amd.measure.films import write_film
 
 SHAPE = (3, 24, 32)
 
@@ -68,17 +66,3 @@ def test_missing_pictures_are_named(own: Path):
         first_frames(bare, SHAPE, 0, "domains/x.yaml: prompts.train")
     with pytest.raises(ValueError, match="prompt 'a cat' comes without the picture"):
         first_frames(PromptSet(("a cat",)), SHAPE, 0, "here")
-
-
-def test_a_clip_is_the_beginning_of_its_film_at_the_domains_pace(tmp_path: Path):
-    """12 frames of a film at 12 a second, taken at 4 a second: every third."""
-    levels = torch.arange(12, dtype=torch.uint8)[None, :, None, None] * 20
-    whole = levels.expand(3, 12, 24, 32).contiguous()
-    write_film(tmp_path / "a.mp4", whole, 12, "lossless")
-    assert torch.equal(opening(tmp_path / "a.mp4", (4, 24, 32), 4), whole[:, ::3])
-    assert torch.equal(opening(tmp_path / "a.mp4", (12, 24, 32), 12), whole)
-    with pytest.raises(ValueError, match=r"a\.mp4: too short for 5 frames at 4 a second, it has 4"):
-        opening(tmp_path / "a.mp4", (5, 24, 32), 4)
-    (tmp_path / "b.mp4").write_bytes(b"no film")
-    with pytest.raises(ValueError, match=r"b\.mp4: no film"):
-        opening(tmp_path / "b.mp4", (2, 24, 32), 4)

@@ -36,6 +36,9 @@ class Kept:
     def pictures(self, indices: range) -> Tensor | None:
         return None if self.first is None else self.first[indices.start : indices.stop]
 
+    def encoded(self, fps: int) -> None:
+        return None
+
 
 def clip(colour: str, direction: str) -> Tensor:
     """(3, F, 32, 32): a square with a dark stripe goes a pixel a frame, on grey."""

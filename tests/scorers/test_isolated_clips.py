@@ -17,11 +17,12 @@ from amd.config import plan
 from amd.config.load import load
 from amd.config.schema import Clip, Scorer
 from amd.data.prompts import PromptSet
-from amd.measure import isolated, isolated_clips
-from amd.measure.films import write_film
+from amd.measure import films, isolated, isolated_clips
+from amd.measure.films import read_films, write_film, write_films
 from amd.measure.isolated import Environment, recipe
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign, checked, record
 from amd.measure.panel import Asked
+from amd.measure.sample import read_manifest
 from amd.measure.video_panel import build_video_panel
 from amd.rewards import videoalign_frames
 
@@ -92,6 +93,9 @@ class Kept:
     def pictures(self, indices: range) -> Tensor | None:
         return None if self.first is None else self.first[indices.start : indices.stop]
 
+    def encoded(self, fps: int) -> None:
+        return None
+
 
 def test_a_record_per_clip_in_order_and_no_word_on_a_command_line(fake, tmp_path, monkeypatch):
     environment, files = fake
@@ -144,6 +148,31 @@ def test_clips_become_files_and_dimensions_columns(fake):
     bare = Asked(PromptSet(("a",), ({"include": []},)), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(ValueError, match="its row has no 'dimension' and"):
         PackageVBench(environment, files, {}, DIMENSIONS, 8)(clips, bare)
+
+
+@pytest.mark.parametrize(("stored", "written"), [("h264", 0), ("lossless", 3)])
+def test_films_that_are_stored_as_packages_get_them_are_handed_over(fake, tmp_path, monkeypatch, stored, written):
+    """Three films, two dimensions, one look at all: nothing is decoded and encoded again, and nothing written twice."""
+    environment, files = fake
+    size = Clip(frames=4, width=32, latent_frames=4, latent_width=16, fps=8, stored=stored)
+    drawn = torch.randint(0, 256, (3, 3, 4, 32, 32), dtype=torch.uint8)
+    write_films(tmp_path / "films", [(drawn, torch.arange(3))], 0, size, {"indices": [0, 3]})
+    kept, _ = read_films(tmp_path / "films", read_manifest(tmp_path / "films"))
+    calls, seen = [], []
+    for module, name in ((films, "read_film"), (isolated_clips, "write_film")):
+        original = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, f=original, n=name: (calls.append(n), f(*a))[1])
+    recorded = isolated_clips.record
+    monkeypatch.setattr(isolated_clips, "record", lambda *a: (seen.extend(a[-1]), recorded(*a))[1])
+    rows = ({"dimension": ["scene", "color"], "prompt_en": "a"},) * 3
+    found = PackageVBench(environment, files, {}, DIMENSIONS, 8)(
+        kept, Asked(PromptSet(("a",) * 3, rows), torch.arange(3))
+    )
+    assert found == {"scene": [1.0] * 3, "color": [1.0] * 3}
+    assert (calls.count("read_film"), calls.count("write_film")) == (written, written)
+    own = {str((tmp_path / "films" / f"{i:06d}.mp4").resolve()) for i in range(3)}
+    assert ({sample["video"] for sample in seen} == own) == (stored == "h264")
+    assert kept.encoded(9) is None  # another speed is another film
 
 
 def test_the_picture_of_a_row_goes_before_that_of_a_clip(tmp_path):

@@ -1,9 +1,10 @@
-"""The video track at scale smoke: `made`."""
+"""The video track at scale smoke: `made`; and `smoke_run`, for children that train as one of several ranks."""
 
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 
 from smoke_track import made
 

@@ -1,6 +1,9 @@
 """The video track from real clips of sprites to its scores, at scale smoke; its numbers mean nothing there."""
 
 import json
+import multiprocessing
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from smoke_run import ranked_attempt
 
 from amd.config import plan
 from amd.config.schema import VIDEO
@@ -18,15 +22,18 @@ from amd.measure.films import read_films
 from amd.measure.sample import IndexNoise, build_sampler, read_manifest
 from amd.measure.vbench import DIMENSIONS
 from amd.report.gallery import CAPTIONS, grid
-from amd.train import initial
+from amd.train import initial, journal
+from amd.train.artifact import read_artifact
 from amd.train.devices import alone
 from amd.train.finished import weights
+from amd.train.loop import distill
 from amd.train.networks import network
 from amd.train.ode import euler, states
 from amd.train.stop import Stop
 
 pytestmark = pytest.mark.slow
 STUDENTS = ("wan-longlive", "wan-dmd2", "wan-amd", "wan-amd-140")
+PATIENCE_S = 240  # for a child
 
 
 @pytest.mark.parametrize("system", STUDENTS)
@@ -70,6 +77,42 @@ def test_states_of_the_ode_are_kept_at_the_students_times(made, tmp_path: Path) 
     torch.testing.assert_close(found.x_t[:2], torch.stack(every[:-1], 1)[:, :: steps // 4])
     spread = found.x_t[:, 0].std()
     assert 0.9 < spread < 1.1  # noise
+
+
+def test_a_group_of_one_clip_per_rank_is_the_group_of_one_process(made) -> None:
+    """K = 2 on two ranks: one prompt for both, rewards compared with each other, one exit step."""
+    with made() as track:
+        base, folder = track.run("wan-amd"), track.folder
+        sizes = base.video.model_copy(update={"batch": 2, "group": 2, "micro_batch": 2})
+        run = replace(base, scale=base.scale.model_copy(update={"video": sizes}), digest="ranks")
+        distill(run, Path("one"), Path("one-state"))
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        told = [(folder, run, "two", "two-state", rank, 2, port) for rank in (0, 1)]
+        forks = multiprocessing.get_context("forkserver")
+        forks.set_forkserver_preload(["amd.train.loop", "amd.backbones.wan_streaming", "torch._dynamo"])
+        children = [forks.Process(target=ranked_attempt, args=each) for each in told]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(PATIENCE_S)
+        codes = [child.exitcode for child in children]
+        for child in children:
+            child.kill()  # one that waits for another which is gone
+        assert codes == [0, 0]
+        assert run.start is not None
+        start, one, two = weights(run.start), *(read_artifact(Path(name), "student") for name in ("one", "two"))
+        seen = [journal.read(Path(f"{name}-state") / "journal.jsonl") for name in ("one", "two")]
+    way, apart = (
+        sum(float((one[key].double() - other[key].double()).square().sum()) for key in one) ** 0.5
+        for other in (start, two)
+    )
+    assert way > 0
+    assert apart < 1e-4 * way  # sums in float32 in another order
+    for alone_, both in zip(*seen, strict=True):
+        for key in ("student/reward", "student/reward_sigma", "student/x_std"):
+            assert both[key] == pytest.approx(alone_[key], abs=1e-4)
 
 
 def test_films_are_scored_by_every_member_of_the_panel(made) -> None:
