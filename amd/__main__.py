@@ -85,7 +85,7 @@ def sample(asked: Arguments) -> None:
     from amd.measure.sample import sample
 
     library = _library(asked)
-    sample(_run(asked), _benchmark(library, asked.benchmark), asked.out, shard=asked.shard)
+    sample(_run(asked), _benchmark(library, asked.benchmark), asked.out, shard=asked.shard, frames=asked.frames)
 
 
 def gather(asked: Arguments) -> None:
@@ -379,7 +379,7 @@ def parser() -> argparse.ArgumentParser:
     verb(pretrain, "system", "seed", "out", "state", "budget")
     verb(distill, "system", "seed", "stage", "out", "state", "budget")
     verb(fetch, "system", "seed", "out")
-    verb(sample, "system", "seed", "benchmark", "shard", "out")
+    verb(sample, "system", "seed", "benchmark", "shard", "frames", "out")
     verb(gather, "shards", "out")
     verb(reference, "seed", "benchmark", "out")
     verb(score, "system", "seed", "benchmark", "samples", "reference", "out", "records")
@@ -408,6 +408,7 @@ OPTIONS: dict[str, dict[str, object]] = {
     "benchmark": {"required": True, "help": "a file of config/benchmarks, without .yaml"},
     "problem": {"required": True, "help": "a file of config/problems, without .yaml"},
     "shard": {"type": _shard, "default": (0, 1), "help": "0/4 to 3/4: draw a quarter of the samples"},
+    "frames": {"type": int, "help": "of each clip, any number of chunks: of a streaming student, to be looked at"},
     "shards": {"required": True, "type": Path, "nargs": "+", "help": "every folder that `amd sample --shard` wrote"},
     "samples": {"required": True, "type": Path, "help": "folder that `amd sample` wrote"},
     "reference": {"required": True, "type": Path, "help": "folder that `amd reference` wrote"},

@@ -38,6 +38,8 @@ def check(run: Run, benchmark: Benchmark, samples: Path, manifest: Mapping[str, 
         raise ValueError(
             f"{samples}: {n} samples, but scale '{run.scale.name}' scores {asked}; gather all shards, or sample again"
         )
+    if (frames := manifest.get("frames")) is not None:
+        raise ValueError(f"{samples}: clips of {frames} frames, drawn by --frames to be looked at; sample without it")
     said = {"benchmark": benchmark.name, "version": benchmark.version, "run": run.name, "run_digest": run.digest}
     for key, value in {**said, "seed": run.seed}.items():
         if manifest[key] != value:

@@ -203,12 +203,19 @@ def drawn(
                 progress.step()
 
 
-def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] = (0, 1)) -> None:
+def sample(
+    run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] = (0, 1), frames: int | None = None
+) -> None:
     """Write `out`/samples.npz (arr_0 uint8 NHWC, labels int64) and manifest.json, the folder in one rename.
 
-    `shard` (i, n): the i-th of n consecutive parts of the indices; `gather` puts the parts together.
+    `shard` (i, n): the i-th of n consecutive parts of the indices; `gather` puts the parts together. `frames`: clips of
+    so many, by a student that streams; they are to be looked at, and no score takes them.
     """
     threads()
+    if frames is not None:
+        from amd.measure.longer import longer  # of clips
+
+        run = longer(run, frames)
     part, parts = shard
     if not 0 <= part < parts:
         raise ValueError(f"shard {part}/{parts} is none: they are 0/{parts} to {parts - 1}/{parts}")
@@ -236,6 +243,8 @@ def sample(run: Run, benchmark: Benchmark, out: Path, *, shard: tuple[int, int] 
     }
     if run.system.track in PROMPTED:
         manifest["prompts"] = list(prompts_for(run, benchmark.name).texts)  # what the labels count
+    if frames is not None:
+        manifest["frames"] = frames
     title, stored = f"samples of {run.name} seed {run.seed}", stored_by(run, benchmark)
     if run.domain.clip is None:
         write_samples(Path(out), *draw(sampler, indices, title, stored), manifest)
@@ -294,12 +303,12 @@ def gather(folders: Sequence[Path], out: Path) -> None:
     found = sorted(((Path(folder), read_manifest(Path(folder))) for folder in folders), key=lambda it: it[1]["indices"])
     if not found:
         raise ValueError("no shards to gather")
-    same = ("benchmark", "version", "run", "seed", "run_digest", "weights_sha256", "of")
+    same = ("benchmark", "version", "run", "seed", "run_digest", "weights_sha256", "of", "frames")
     first, position = found[0][1], 0
     for _, manifest in found:
-        if differs := [key for key in same if manifest[key] != first[key]]:
+        if differs := [key for key in same if manifest.get(key) != first.get(key)]:
             raise ValueError(
-                f"shards of different things: {differs[0]} is {manifest[differs[0]]} and {first[differs[0]]}"
+                f"shards of different things: {differs[0]} is {manifest.get(differs[0])} and {first.get(differs[0])}"
             )
         start, stop = manifest["indices"]
         if start != position:
