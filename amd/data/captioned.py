@@ -139,12 +139,12 @@ def _listed(
     if len(assets) != 1:
         raise ValueError(f"{source!r} needs one asset: its captions, one line of {{file, caption}} for each {what}")
     listing = locate(assets[0], mirror)
-    files, captions = listed(listing)
+    files, captions = listed(listing, what)
     chosen = choose(len(files), count, seed, str(listing))
     return tuple(files[i] for i in chosen), [captions[i] for i in chosen]
 
 
-def listed(listing: Path) -> tuple[list[Path], list[str]]:
+def listed(listing: Path, what: str = "picture") -> tuple[list[Path], list[str]]:
     """A captions.jsonl -> the files beside it and what each shows. ValueError names lines that are none, and files that
     are not there."""
     files, captions = list[Path](), list[str]()
@@ -154,7 +154,7 @@ def listed(listing: Path) -> tuple[list[Path], list[str]]:
             files.append(listing.parent / file)
             captions.append(caption)
     if missing := [file for file in files if not file.is_file()]:
-        raise ValueError(f"{listing}: {len(missing)} of its {len(files)} files are not there, first {missing[0]}")
+        raise ValueError(f"{listing}: {len(missing)} of its {len(files)} {what}s are not there, first {missing[0]}")
     return files, captions
 
 
