@@ -198,7 +198,7 @@ def _begun(run: Run, size: WanSize) -> dict[str, Tensor]:
 
 
 def _scorer(run: Run) -> Cost:
-    """A scorer of the emoji scenes, small enough to be run. Its captions cost next to nothing."""
+    """A scorer of emoji scenes or clips, small enough to be run. Its captions cost next to nothing."""
     architecture = run.system.architecture or ""
     from amd.data.emoji import COLOURS, FAMILIES, VOCABULARY
     from amd.rewards.emoji_align import EmojiAlign
@@ -208,7 +208,13 @@ def _scorer(run: Run) -> Cost:
     if architecture == "detector":
         detector = SpriteDetector(VOCABULARY, COLOURS)
         return count(detector, lambda: torch.cat([part.flatten() for part in detector(image)]), fused=False)
-    align = EmojiAlign(architecture, sum(len(family) for family in FAMILIES.values()))
+    sprites = sum(len(family) for family in FAMILIES.values())
+    if run.domain.clip is not None:
+        from amd.rewards.clip_align import ClipAlign
+
+        clips, shown = ClipAlign(architecture, sprites), torch.zeros(1, *run.domain.pixel_shape, requires_grad=True)
+        return count(clips, lambda: clips.clips(*clips.located(clips.look(shown))), fused=False)
+    align = EmojiAlign(architecture, sprites)
     return count(align, lambda: align.images(align.look(image)), fused=False)
 
 

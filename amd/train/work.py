@@ -12,8 +12,9 @@ from typing import Literal
 from amd.config import plan
 from amd.config.jobs import Job
 from amd.config.load import Library, Run
-from amd.config.schema import PROMPTED, Footprint, Pretraining
+from amd.config.schema import PROMPTED, VIDEO, Footprint, Pretraining
 from amd.config.served import served
+from amd.data.captioned import FILMS
 from amd.distill.methods import row
 from amd.train.cost import (
     FLUX_TEXTS,
@@ -116,7 +117,7 @@ def _distill(run: Run, asked: Footprint) -> Work:
     guided = run.cfg_weight != 1
     each = passes(method, guided, system.lora is not None)
     rows = run.stage_iterations * run.batch
-    critic = trunk(run, fused) if method.reads("logit") else NOTHING
+    critic = trunk(run.teacher or run, fused) if method.reads("logit") else NOTHING
     flops: dict[Arithmetic, float] = {"bfloat16": 0.0, "tf32": 0.0, "float32": 0.0}
     again = run.system.track in PROMPTED and run.prompted.recompute
     flops[_precision(run)] += rows * own.forward * (each.network + again * each.again)
@@ -182,14 +183,16 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
         return Work({}, {"samples": 3.0 * samples * _pixels(run)})  # bytes: parts, and whole
     if run.system.release is not None:
         return _measure_released(library, job, run, fused)
+    data = run.domain.data
+    if job.rule == "reference" and run.system.track in VIDEO and (data is None or data.source not in FILMS):
+        return Work({}, {})  # nobody films these prompts
     own, pixels, judges = network(run, fused), decoder(run), _judges(library, job.benchmark, run)
     guided = 2 if run.cfg_weight != 1 else 1
     if run.system.kind == "teacher":
         draw = sizes.teacher_steps * guided * own.forward
     else:
-        assert run.system.method is not None
-        method = row(run.system.method, run.numbers)
-        draw, guided = method.numbers.get("steps", 1) * own.forward, 1
+        numbers = row(run.system.method, run.numbers).numbers if run.system.method else run.numbers
+        draw, guided = numbers.get("steps", 1) * own.forward, 1
     draw += pixels.forward + texts(run).forward + pictures(run).forward + run.domain.begins * encoder(run).forward
     draws, scores = job.rule in ("shard", "sample", "trace"), job.rule not in ("sample", "shard")
     flops = {
