@@ -131,8 +131,8 @@ def _encoder(encoder: Encoder | None) -> dict[str, Any]:
 
 
 def _clip(domain: Domain) -> dict[str, Any]:
-    """The shape of a video; not how samples of it are kept."""
-    return {} if domain.clip is None else domain.clip.model_dump(exclude={"stored"})
+    """The shape of a video; not how samples of it are drawn and kept."""
+    return {} if domain.clip is None else domain.clip.model_dump(exclude={"stored", "drawn_in"})
 
 
 def _architecture(system: System) -> Any:
@@ -154,6 +154,7 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
     content |= {"autoencoder": domain.autoencoder, "version": benchmark.version}
     if domain.clip is not None:
         content |= {"stored": domain.clip.stored}
+        content |= {} if domain.clip.drawn_in == "float32" else {"drawn_in": domain.clip.drawn_in}
     if system.track in PROMPTED:
         prompts = domain.prompts.get(benchmark.name)
         left_out = {"categories"} if prompts and prompts.eight_bits else {"categories", "eight_bits"}

@@ -337,6 +337,7 @@ class Clip(Closed):
     latent_width: Positive
     fps: Positive
     stored: Literal["lossless", "h264"] = "h264"  # how samples are kept (amd.measure.films)
+    drawn_in: Precision = "float32"  # what networks compute in when they draw samples; pixels are float32
 
 
 class Domain(Closed):

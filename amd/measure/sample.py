@@ -4,7 +4,8 @@ its own recipe (amd.measure.released) for what others published.
 Sample i is a function of (benchmark seed, i) and the weights: every system starts from the same noise, and neither
 batch nor shard changes an image (beyond the last bit of a float sum). Everything is computed in float32 whatever the
 training ran in, so that rounding is not among the things that are compared; a published recipe names its own
-precision. Stored as ADM and SiT do: arr_0 uint8 NHWC.
+precision, and so does a domain of clips, whose teacher would take eight times as long. Stored as ADM and SiT do: arr_0
+uint8 NHWC.
 """
 
 import json
@@ -22,7 +23,7 @@ from torch import Tensor
 from amd.backbones.base import Backbone, fill
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import PROMPTED, Benchmark
+from amd.config.schema import PROMPTED, Benchmark, Precision
 from amd.distill.methods import row
 from amd.distill.noise import generator
 from amd.distill.types import Cast, Conditioning
@@ -151,13 +152,14 @@ def device() -> torch.device:
 
 
 def build_sampler(run: Run, benchmark: Benchmark, tensors: Mapping[str, Tensor]) -> Sampler:
-    """The run's network with these weights, in float32, what it is asked for, and the way from latents to pixels."""
+    """The run's network with these weights, what it is asked for, and the way from latents to pixels, in float32: the
+    network too, but where the domain's clips say otherwise."""
     where = device()
     with torch.device("meta"):
         network = blank(run)
     fill(network, tensors, f"{run.name} seed {run.seed}")
     network = network.to(where).eval().requires_grad_(False)
-    assert network.precision == "float32"
+    network.precision = drawn_in(run)
     asked = asked_for(run, where, benchmark.name)
     return Sampler(run, benchmark, network, asked, build_decoder(run, where), where)
 
@@ -262,7 +264,12 @@ def _drawn(run: Run, benchmark: Benchmark) -> tuple[Drawn, str, str]:
         sha256 = released.weights_sha(run)
         return released.build(run, benchmark), sha256, run.system.release.precision
     sampler = build_sampler(run, benchmark, weights(run))
-    return sampler, artifact_sha(Path(plan.folder(run)), run.system.kind), "float32"
+    return sampler, artifact_sha(Path(plan.folder(run)), run.system.kind), drawn_in(run)
+
+
+def drawn_in(run: Run) -> Precision:
+    """What the matrices of a network compute in when it draws: float32, or what the domain says of its clips."""
+    return run.domain.clip.drawn_in if run.domain.clip else "float32"
 
 
 def write_samples(out: Path, images: Tensor, labels: Tensor, manifest: Mapping[str, object]) -> None:

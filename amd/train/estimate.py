@@ -47,7 +47,7 @@ ASSUMPTIONS = (
     "a backward pass is two forward passes, one where only the input or a low-rank branch needs a gradient; "
     "recomputation adds one",
     f"speed in TFLOP/s: {SPEEDS}; the plane {PLANE / 1e12:.2g}. Networks train in the scale's precision, decoders "
-    "decode in TF32 for a reward; samples are drawn and scored in float32",
+    "decode in TF32 for a reward; samples are drawn in float32, clips in what their domain says, and scored in float32",
     "waiting for data, checkpoints, scheduling and start-up are not counted, nor the host's memory beside GPUs",
 )
 

@@ -179,8 +179,8 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
     sizes, fused = run.sizes, asked.gpus > 0
     assert job.benchmark is not None
     samples = plan.sample_count(run, library.benchmarks[job.benchmark])
-    if job.rule == "gather":
-        return Work({}, {"samples": 3.0 * samples * _pixels(run)})  # bytes: parts, and whole
+    if job.rule == "gather":  # bytes: parts, and whole; films are linked
+        return Work({}, {} if run.domain.clip else {"samples": 3.0 * samples * _pixels(run)})
     if run.system.release is not None:
         return _measure_released(library, job, run, fused)
     data = run.domain.data
@@ -193,15 +193,17 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
     else:
         numbers = row(run.system.method, run.numbers).numbers if run.system.method else run.numbers
         draw, guided = numbers.get("steps", 1) * own.forward, 1
-    draw += pixels.forward + texts(run).forward + pictures(run).forward + run.domain.begins * encoder(run).forward
+    exact = pixels.forward + texts(run).forward + pictures(run).forward + run.domain.begins * encoder(run).forward
     draws, scores = job.rule in ("shard", "sample", "trace"), job.rule not in ("sample", "shard")
-    flops = {
-        "shard": samples * draw / sizes.sample_shards,
-        "sample": samples * draw,
-        "score": samples * judges.forward,
-        "reference": samples * judges.forward,  # of the text track's, which are its own images, about
-        "trace": sizes.milestones * sizes.trace_samples * (draw + judges.forward),
+    drawn, judged = {  # images; the text track's reference are its own, about
+        "shard": (samples / sizes.sample_shards, 0.0),
+        "sample": (samples, 0.0),
+        "score": (0.0, samples),
+        "reference": (0.0, samples),
+        "trace": (sizes.milestones * sizes.trace_samples,) * 2,
     }[job.rule]
+    flops: dict[Arithmetic, float] = {"bfloat16": 0.0, "float32": drawn * exact + judged * judges.forward}
+    flops[run.domain.clip.drawn_in if run.domain.clip else "float32"] += drawn * draw
     live = max(guided * own.resting, pixels.resting) if draws else 0.0
     memory = {
         "network": FROZEN * own.parameters * draws,
@@ -210,9 +212,9 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
         "judges": FROZEN * judges.parameters * scores,
         "activations": sizes.sample_batch * max(live, judges.resting * scores),
     }
-    if not fused and scores:  # on a CPU the images lie in the same memory
+    if not fused and scores and not run.domain.clip:  # on a CPU the images lie in the same memory; films are opened
         memory["samples"] = 5.0 * samples * _pixels(run)
-    return Work({"float32": flops}, memory)
+    return Work(flops, memory)
 
 
 def _measure_released(library: Library, job: Job, run: Run, fused: bool) -> Work:

@@ -86,14 +86,10 @@ def test_scoring_reads_samples_and_both_classifiers(library: Library):
 
 
 def test_tables_without_systems_say_why(library: Library):
-    reasons = {name: plan.reason_not_runnable(library, table) for name, table in library.tables.items()}
-    assert reasons["table4"] is reasons["table4-starts"] is None
-    assert reasons["table5"] == reasons["table6"] == "none of its rows names a system"
-    assert reasons["table10"] == reasons["table11"] == "none of its rows names a system"
+    assert {plan.reason_not_runnable(library, table) for table in library.tables.values()} == {None}
     rows = [row.model_copy(update={"system": None}) for row in library.tables["table7"].rows]
     quoted = library.tables["table7"].model_copy(update={"rows": rows})
     assert plan.reason_not_runnable(library, quoted) == "none of its rows names a system"
-    assert plan.cells(library, "table10", "tiny") == []
 
 
 def test_goals(library: Library):

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,10 +191,12 @@ def test_floor_stands_under_the_rows(library, results, table4) -> None:
     assert text.index("AMD w/o repulsive") < text.index("Real images")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("table5", "names a system"), ("table10", "has no systems yet")])
-def test_table_of_a_track_without_systems_is_refused_with_the_reason(library, results, name: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=reason):
-        build(library, name, "tiny", results.root / name, root=results.root)
+def test_a_table_of_quotations_is_refused_with_the_reason(library, results) -> None:
+    table = library.tables["table5"]
+    quoted = table.model_copy(update={"rows": [row.model_copy(update={"system": None}) for row in table.rows]})
+    library = replace(library, tables={**library.tables, "table5": quoted})
+    with pytest.raises(ValueError, match="names a system"):
+        build(library, "table5", "tiny", results.root / "table5", root=results.root)
 
 
 def test_unknown_table_lists_the_known(library, results) -> None:
