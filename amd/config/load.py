@@ -177,12 +177,12 @@ class Library:
             digest = run_digest(entry, sizes, domain, iterations=0)
             run = Run(system, entry, sizes, domain, seed, 0, digest, mirror=self.choice.mirror)
             if entry.kind == "initial":
-                return self._initial(run)
+                run = self._initial(run)
             if entry.start is not None and domain.teacher is None:  # a teacher that is trained here
                 start = self.run(entry.start, scale, seed)
                 digest = run_digest(entry, sizes, domain, iterations=0, start=start.digest)
                 run = replace(run, start=start, digest=digest)
-            # a teacher's reward and judges are read when its samples are measured
+            # reward and judges of a teacher or of first weights are read when their samples are measured
             return run if entry.kind in ("classifier", "scorer") else replace(run, **self._scorers(domain, scale, seed))
         assert entry.stage is not None, "checked at load"
         assert entry.start is not None, "checked at load"
