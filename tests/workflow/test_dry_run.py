@@ -35,6 +35,7 @@ def closure(library: Library, scale: str, goal: str) -> Counter:
     todo = [library.run(system, scale, seed) for system, seed, _ in sampled | traced]
     measured = [(library.run(system, scale, seed), benchmark) for system, seed, benchmark in score_of | traced]
     references = {plan.reference_of(run, benchmark) for run, benchmark in measured}
+    packages = {name for run, what in measured for name in plan.environments(run, library.benchmarks[what])}
     todo += [other for run, _ in measured for other in (run.judge, run.reward, *run.panel) if other]
     trained = {}
     while todo:
@@ -46,10 +47,11 @@ def closure(library: Library, scale: str, goal: str) -> Counter:
     shards = sum(len(plan.shards(library.run(s, scale, seed), benchmark)) for s, seed, benchmark in sampled)
     return +Counter(
         {
-            "pretrain": kinds["teacher"] + kinds["classifier"] + kinds["scorer"],
+            "pretrain": kinds["teacher"] + kinds["classifier"] + kinds["scorer"] + kinds["initial"],
             "distill": kinds["student"],
             "fetch": kinds["released"],
             "reference": len(references),
+            "environment": len(packages),
             "sample": len(sampled) * (shards == 0),
             "shard": shards,
             "gather": len(sampled) * (shards > 0),
