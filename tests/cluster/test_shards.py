@@ -13,7 +13,7 @@ SHARDS = 4
 
 
 def test_shards_go_out_as_one_array_and_give_the_samples_of_one_job(students: Site, slurm: Slurm) -> None:
-    for batch in ("sample_batch: 32", "sample_batch: 16", "sample_batch: 8"):  # of the class, text and video tracks
+    for batch in ("sample_batch: 32", "sample_batch: 16", "sample_batch: 8", "sample_batch: 4"):  # of every track
         students.smoke(batch, f"{batch}\n  sample_shards: {SHARDS}")
     students.smoke("  default: {", "  shard: {gpus: 1, gpu_model: h100}\n  default: {")
     began = time.time()
