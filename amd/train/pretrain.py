@@ -1,8 +1,8 @@
 """What stands before a distillation: trained here from real data, or converted, where the domain has published weights.
 
 Teacher: flow matching on the linear path, t uniform, labels dropped for classifier-free guidance (Ma et al., SiT).
-Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, or
-Muon (Jordan et al., 2024, as torch has it) for the matrices of transformer blocks; cosine to zero, EMA.
+Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, or for the matrices of
+transformer blocks Muon (Jordan et al., 2024, as torch has it); cosine to zero, EMA.
 Shapes: B rows of the global batch, x (B, C, H, H), of clips (B, C, F, H, W).
 """
 
