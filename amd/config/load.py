@@ -48,7 +48,7 @@ class Run:
     seed: int
     stage_iterations: int  # student updates; 0 for teachers and classifiers
     digest: str
-    start: "Run | None" = None  # whose weights a student, or a teacher of image to video, begins from (same seed)
+    start: "Run | None" = None  # whose weights a student, or a teacher of image to video, begins from
     teacher: "Run | None" = None  # the real teacher (seed: system.teacher_seed)
     reward: "Run | None" = None  # what gives the domain's reward; None: published (domain.reward.assets)
     judge: "Run | None" = None  # the classifier that scores; None: published (domain.judge.assets), or a panel
@@ -192,7 +192,8 @@ class Library:
         stages = sizes.sizes(entry.track).iterations
         iterations = stages[stage or entry.stage]
         name = system if iterations == stages[entry.stage] else system + ABLATION
-        start_seed = entry.teacher_seed if self.system(entry.start).kind == "teacher" else seed
+        # first weights come of one teacher and are one file, as the published ones; a warm start has the student's seed
+        start_seed = seed if self.system(entry.start).kind == "student" else entry.teacher_seed
         start = self.run(entry.start, scale, start_seed)
         teacher = self.run(entry.teacher, scale, entry.teacher_seed)
         scorers = self._scorers(domain, scale, entry.teacher_seed)

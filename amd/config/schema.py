@@ -95,6 +95,7 @@ class Pretraining(Closed):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay per iteration; 0 keeps the raw weights
     label_dropout: Share = 0.1  # teachers only: share of labels replaced by the null class (CFG)
     stills: Positive | None = None  # teachers of clips only: how many first iterations see single frames of them
+    shift: Annotated[float, Field(ge=1)] | None = None  # teachers only: of the uniform times, towards noise
 
     @model_validator(mode="after")
     def _then_clips(self) -> "Pretraining":

@@ -1,6 +1,7 @@
 """What stands before a distillation: trained here from real data, or converted, where the domain has published weights.
 
-Teacher: flow matching on the linear path, t uniform, labels dropped for classifier-free guidance (Ma et al., SiT).
+Teacher: flow matching on the linear path, t uniform or moved towards noise (`shift`), labels dropped for
+classifier-free guidance (Ma et al., SiT).
 Classifier: cross-entropy on one half of the images, shifted by up to one pixel. Both: AdamW, or for the matrices of
 transformer blocks Muon (Jordan et al., 2024, as torch has it); cosine to zero, EMA.
 Shapes: B rows of the global batch, x (B, C, H, H), of clips (B, C, F, H, W).
@@ -27,7 +28,7 @@ from amd.config.schema import PROMPTED, Pretraining, PublishedTeacher
 from amd.data.assets import locate, sha256
 from amd.data.sources import half, images
 from amd.distill.noise import Noise
-from amd.distill.path import rows
+from amd.distill.path import rows, shifted
 from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier, accuracy
 from amd.train import initial
@@ -137,7 +138,7 @@ def teacher_task(run: Run, device: torch.device) -> Task:
         if noise.iteration < stills:
             frame = noise.integers("frame", frames)
             clean = clean[torch.arange(len(index), device=index.device), :, frame][:, :, None]
-        eps, t = noise.normal("eps", tuple(clean.shape[1:])), noise.uniform("t")
+        eps, t = noise.normal("eps", tuple(clean.shape[1:])), shifted(noise.uniform("t"), sizes.shift or 1)
         dropped = noise.uniform("dropout") < sizes.label_dropout
         told = {key: torch.where(rows(dropped, value).bool(), null, value) for key, value, null in _beside(known, cond)}
         return module.native_loss(clean, eps, t, told).mean()
@@ -202,7 +203,7 @@ def classifier_task(run: Run, device: torch.device) -> Task:
     def loss(noise: Noise) -> Tensor:
         index = own[noise.integers("images", len(own))]
         down, right = noise.integers("down", 3), noise.integers("right", 3)
-        return F.cross_entropy(module(shifted(x[index], down - 1, right - 1)), label[index])
+        return F.cross_entropy(module(jittered(x[index], down - 1, right - 1)), label[index])
 
     def report() -> dict[str, object]:
         shares = {name: accuracy(module, x[rows], label[rows]) for name, rows in (("own", own), ("other", other))}
@@ -257,7 +258,7 @@ def optimisers_of(module: nn.Module, sizes: Pretraining, decay: float) -> dict[s
     return found
 
 
-def shifted(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+def jittered(x: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """(B, C, H, H) moved by (B,) pixels in {-1, 0, 1} each way; the border is filled with black (-1)."""
     batch, side = x.shape[0], x.shape[3]
     line = torch.arange(side, device=x.device) + 1

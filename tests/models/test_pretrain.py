@@ -14,12 +14,13 @@ import torch
 from amd.config.load import Run, load
 from amd.config.schema import Asset, PublishedTeacher
 from amd.data.sources import half, images
+from amd.distill.path import shifted
 from amd.rewards import classifier
 from amd.train import pretrain as module
 from amd.train.artifact import read_artifact, read_meta
 from amd.train.journal import read
 from amd.train.networks import blank
-from amd.train.pretrain import optimisers_of, pretrain, shifted, teacher_task
+from amd.train.pretrain import jittered, optimisers_of, pretrain, teacher_task
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -188,9 +189,21 @@ def test_a_teacher_of_clips_sees_as_many_stills_as_a_batch_has_frames(library, m
     assert clips.shape[0] == sizes.batch
 
 
-def test_shifting_moves_rows_and_fills_with_black():
+def test_a_teacher_s_times_may_lean_towards_noise(library, monkeypatch):
+    """The same draws, moved as all other times are: at shift 3 half of them see a quarter of x or less."""
+    run, seen = library.run("sit-teacher", "smoke", 0), []
+    for shift in (None, 3.0):
+        task = teacher_task(sized(run, shift=shift), torch.device("cpu"))
+        monkeypatch.setattr(task.module, "native_loss", lambda x, eps, t, cond: seen.append(t) or x.flatten(1).sum(1))
+        task.loss(module.Noise(0, 0, 4096))
+    plain, leaning = seen
+    assert torch.equal(leaning, shifted(plain, 3.0))
+    assert abs(float((leaning < 0.25).float().mean()) - 0.5) < 5 * 0.5 / 4096**0.5  # five standard deviations
+
+
+def test_jittering_moves_rows_and_fills_with_black():
     x = torch.rand(3, 2, 4, 4)
-    moved = shifted(x, torch.tensor([0, 1, -1]), torch.tensor([0, -1, 1]))
+    moved = jittered(x, torch.tensor([0, 1, -1]), torch.tensor([0, -1, 1]))
     assert torch.equal(moved[0], x[0])
     assert torch.equal(moved[1, :, 1:, :-1], x[1, :, :-1, 1:])
     assert torch.equal(moved[2, :, :-1, 1:], x[2, :, 1:, :-1])
