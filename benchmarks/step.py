@@ -23,16 +23,16 @@ from pathlib import Path
 
 import torch
 from clock import beside, seconds
+from loop import Loop, wake, without_graph
 from straightforward import Straightforward
-from torch import Tensor, nn
 from torch.optim import AdamW
 
 from amd.backbones.sit import SiTBackbone
 from amd.config.load import load
 from amd.config.schema import Precision
-from amd.distill.methods import Method, row
+from amd.distill.methods import row
 from amd.distill.noise import Noise
-from amd.distill.step import Batch, step
+from amd.distill.step import Batch
 from amd.distill.types import Cast, Condition, Conditioning
 from amd.rewards.classifier import Classifier, ClassifierReward
 from amd.train.networks import compiled
@@ -55,7 +55,7 @@ class Setting:
             SiTBackbone(self.sizes.network, run.domain.classes, channels, side, seed=seed) for seed in (0, 1, 2)
         )
         for network in (self.student, self.real, self.fake):
-            _wake(network)
+            wake(network)  # the published initialisation has zero gates
             network.precision = precision
             network.network.pos_embed.requires_grad_(False)
         self.real.requires_grad_(False)
@@ -65,7 +65,7 @@ class Setting:
             compiled(run, self.student, self.real, self.fake)
         torch.manual_seed(0)
         self.reward = ClassifierReward(Classifier("conv", run.domain.classes, channels).eval().requires_grad_(False))
-        self.cast = Cast(
+        cast = Cast(
             student=self.student,
             real=self.real,
             fake=self.fake,
@@ -79,32 +79,13 @@ class Setting:
             "fake": [p for p in self.fake.parameters() if p.requires_grad],
         }
         decay = {"student": 0.01, "fake": 0.0}
-        self.optimisers = {r: AdamW(g, 2e-4, weight_decay=decay[r], fused=True) for r, g in groups.items()}
+        optimisers = {r: AdamW(g, 2e-4, weight_decay=decay[r], fused=True) for r, g in groups.items()}
+        self.loop = Loop(cast, Batch(self.draw, self.shape), self.sizes.batch, optimisers)
 
     def draw(self, noise: Noise) -> Conditioning:
         """Labels in groups of K."""
         label = noise.integers("label", self.domain.classes, shared=self.sizes.group)
         return Conditioning({"label": label}, {"label": torch.full_like(label, self.domain.classes)}, self.sizes.group)
-
-    def noise(self, iteration: int) -> Noise:
-        """The draws of an iteration."""
-        return Noise(0, iteration, self.sizes.batch)
-
-    def update(self, role: str) -> None:
-        """Clip, step, zero."""
-        optimiser = self.optimisers[role]
-        nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
-        optimiser.step()
-        for each in self.optimisers.values():
-            each.zero_grad(set_to_none=True)
-
-    def iterate(self, method: Method, iteration: int) -> None:
-        """One iteration as the training loop runs it."""
-        batch = Batch(self.draw, self.shape)
-        for phase in step(method, self.cast, batch, self.noise(iteration), progress=0.0):
-            phase.loss.backward()
-            if phase.last:
-                self.update(phase.role)
 
     def plain(self) -> Straightforward:
         """The straightforward step on copies of the same networks."""
@@ -118,48 +99,24 @@ class Setting:
         cond: Condition = {"label": torch.arange(batch) % self.domain.classes}
         twice: Condition = {"label": cond["label"].repeat(2)}
 
-        def forward(network: nn.Module, x: Tensor, t: Tensor, cond: Condition) -> Callable[[], None]:
-            def run() -> None:
-                with torch.no_grad():
-                    network(x, t, cond)
-
-            return run
-
         def student() -> None:
             self.student(x, t, cond).square().mean().backward()
 
         def fake() -> None:
             self.fake.native_loss(x, x, t, cond).mean().backward()
 
-        def score() -> None:
-            with torch.no_grad():
-                self.reward(x, cond)
-
         return {
             "student forward and backward": (1, student),
-            "student forward": (RATIO, forward(self.student, x, t, cond)),
-            "real teacher forward, 2B rows": (1, forward(self.real, x.repeat(2, 1, 1, 1), t.repeat(2), twice)),
-            "fake teacher forward": (1, forward(self.fake, x, t, cond)),
+            "student forward": (RATIO, partial(without_graph, self.student, x, t, cond)),
+            "real teacher forward, 2B rows": (
+                1,
+                partial(without_graph, self.real, x.repeat(2, 1, 1, 1), t.repeat(2), twice),
+            ),
+            "fake teacher forward": (1, partial(without_graph, self.fake, x, t, cond)),
             "fake teacher forward and backward": (RATIO, fake),
-            "reward": (1 + RATIO, score),
-            "clip, AdamW, zero": (1 + RATIO, lambda: self._optimiser_alone()),
+            "reward": (1 + RATIO, partial(without_graph, self.reward, x, cond)),
+            "clip, AdamW, zero": (1 + RATIO, self.loop.update_alone),
         }
-
-    def _optimiser_alone(self) -> None:
-        optimiser = self.optimisers["student"]
-        for p in optimiser.param_groups[0]["params"]:
-            if p.grad is None:
-                p.grad = torch.full_like(p, 1e-3)
-        nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
-        optimiser.step()
-
-
-@torch.no_grad()
-def _wake(network: SiTBackbone) -> None:
-    """The published initialisation has zero gates, whose network computes nothing: make every branch count."""
-    draw = torch.Generator().manual_seed(7)
-    for parameter in network.parameters():
-        parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw))
 
 
 def agreement() -> float:
@@ -167,11 +124,11 @@ def agreement() -> float:
     ours = Setting("float32")
     plain = ours.plain()
     before = {name: p.clone() for name, p in plain.student.state_dict().items()}
-    for optimiser in (*ours.optimisers.values(), plain.optimiser_student, plain.optimiser_fake):
+    for optimiser in (*ours.loop.optimisers.values(), plain.optimiser_student, plain.optimiser_fake):
         for group in optimiser.param_groups:
             group["eps"] = 1e-3  # with the usual 1e-8 Adam's first step is a sign, which rounding may flip
-    ours.iterate(row("amd"), 0)
-    plain.iterate(ours.noise(0), ours.shape, ours.sizes.group, S, K_SHARP, RATIO)
+    ours.loop.iterate(row("amd"), 0)
+    plain.iterate(ours.loop.noise(0), ours.shape, ours.sizes.group, S, K_SHARP, RATIO)
     worst, moved = 0.0, 0.0
     for module, twin in ((ours.student.network, plain.student), (ours.fake.network, plain.fake)):
         theirs = twin.state_dict()
@@ -183,7 +140,7 @@ def agreement() -> float:
 
 def straightforwardly(setting: Setting, plain: Straightforward, index: int) -> None:
     """One iteration of the straightforward step on the draws that ours gets."""
-    plain.iterate(setting.noise(index), setting.shape, setting.sizes.group, S, K_SHARP, RATIO)
+    plain.iterate(setting.loop.noise(index), setting.shape, setting.sizes.group, S, K_SHARP, RATIO)
 
 
 def apart(asked: Connection) -> None:
@@ -228,13 +185,13 @@ def main() -> None:
     first = Apart()
     here: dict[str, Callable[[int], None]] = {
         "the same, freed memory kept": partial(straightforwardly, settings["float32"], plain),
-        "ours, float32": partial(settings["float32"].iterate, row("amd")),
-        "ours, bfloat16": partial(settings["bfloat16"].iterate, row("amd")),
-        "ours, bfloat16, samples reused": partial(settings["bfloat16"].iterate, reused),
+        "ours, float32": partial(settings["float32"].loop.iterate, row("amd")),
+        "ours, bfloat16": partial(settings["bfloat16"].loop.iterate, row("amd")),
+        "ours, bfloat16, samples reused": partial(settings["bfloat16"].loop.iterate, reused),
     }
     if shutil.which(os.environ.get("CXX", "g++")):  # `compiled: true` in the scale; its first round takes a minute
         for precision in settings:
-            here[f"ours, {precision}, compiled"] = partial(Setting(precision, fused=True).iterate, row("amd"))
+            here[f"ours, {precision}, compiled"] = partial(Setting(precision, fused=True).loop.iterate, row("amd"))
     variants: dict[str, Callable[[int], float]] = {"straightforward, float32": first.seconds} | {
         name: lambda index, run=run: seconds(partial(run, index)) for name, run in here.items()
     }

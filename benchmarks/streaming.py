@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from clock import beside, seconds
 from live import peak, resident
+from loop import wake
 from torch import Tensor
 
 from amd.backbones.wan import WanBackbone
@@ -114,14 +115,6 @@ class Setting:
                 attend(query, key, value, net.size.heads)
 
         return dict(zip(self.counts(), (partial(self.plain, x, t, self.cond), attention), strict=True))
-
-
-@torch.no_grad()
-def wake(network: torch.nn.Module) -> None:
-    """A fresh Wan ends in zeros: make every weight count."""
-    draw = torch.Generator().manual_seed(7)
-    for parameter in network.parameters():
-        parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw))
 
 
 def again(run: Callable[[], object]) -> None:

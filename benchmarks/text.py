@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from clock import beside, seconds
+from loop import Loop, wake, without_graph
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -23,8 +24,7 @@ from amd.config.load import load
 from amd.config.schema import Precision
 from amd.data.emoji import FAMILIES
 from amd.distill.methods import row
-from amd.distill.noise import Noise
-from amd.distill.step import Batch, step
+from amd.distill.step import Batch
 from amd.distill.types import Cast, Condition
 from amd.rewards.emoji_align import AlignScorer, EmojiAlign
 from amd.rewards.text import PromptReward
@@ -54,11 +54,10 @@ class Setting:
         texts = prompts_for(run, "train").texts[:PROMPTS]
         encoder = encoder_of(run, CPU)
         self.asked = Texts(texts, encoder, encoder(texts), CPU)
-        self.batch = Batch(grouped(self.asked, self.sizes.group), self.shape)
         judge = PromptReward(AlignScorer(EmojiAlign("align-plain", SPRITES), encoder, "random"), texts)
         decode = build_decoder(run)
         self.reward: Callable[[Tensor, Condition], Tensor] = lambda x, cond: judge(decode(x), cond)
-        self.cast = Cast(
+        cast = Cast(
             student=self.student,
             real=self.real,
             fake=self.fake,
@@ -67,33 +66,15 @@ class Setting:
             cfg_weight=run.cfg_weight,
             reward=self.reward,
         )
-        self.optimisers = {
+        optimisers = {
             role: AdamW(list(module.parameters()), 2e-4, BETAS, weight_decay=DECAY[role], fused=True)
             for role, module in (("student", self.student), ("fake", self.fake))
         }
-
-    def noise(self, iteration: int) -> Noise:
-        """The draws of an iteration."""
-        return Noise(0, iteration, self.sizes.batch)
-
-    def update(self, role: str) -> None:
-        """Clip, step, zero."""
-        optimiser = self.optimisers[role]
-        nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], 1.0)
-        optimiser.step()
-        for each in self.optimisers.values():
-            each.zero_grad(set_to_none=True)
-
-    def iterate(self, iteration: int) -> None:
-        """One iteration as the training loop runs it."""
-        for phase in step(self.method, self.cast, self.batch, self.noise(iteration), progress=0.0):
-            phase.loss.backward()
-            if phase.last:
-                self.update(phase.role)
+        self.loop = Loop(cast, Batch(grouped(self.asked, self.sizes.group), self.shape), self.sizes.batch, optimisers)
 
     def counts(self, iteration: int) -> dict[str, int]:
         """How often an iteration needs each part."""
-        noise = self.noise(iteration)
+        noise = self.loop.noise(iteration)
         to_student = noise.at("student", (0, 1)).integer("exit", self.steps)
         to_fake = [noise.at(f"fake{update}", (0, 1)).integer("exit", self.steps) for update in range(self.updates)]
         return {
@@ -129,32 +110,16 @@ class Setting:
             "fake teacher forward": partial(without_graph, self.fake, x, t, cond),
             "fake teacher forward and backward": fake,
             "reward of decoded latents": partial(without_graph, self.reward, x, cond),
-            "clip, AdamW, zero": self.optimise,
+            "clip, AdamW, zero": self.loop.update_alone,
         }
-
-    def optimise(self) -> None:
-        """The student's optimiser alone, on gradients that are there."""
-        for p in self.student.parameters():
-            if p.grad is None:
-                p.grad = torch.full_like(p, 1e-3)
-        self.update("student")
 
 
 def network(module: nn.Module, precision: Precision, seed: int) -> UNetBackbone:
-    """A fresh UNet ends residual branches in zeros: make every weight count."""
+    """With every weight counting, in `precision`."""
     assert isinstance(module, UNetBackbone)
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.02 * torch.randn(parameter.shape, generator=draw))
+    wake(module, seed)
     module.precision = precision
     return module
-
-
-@torch.no_grad()
-def without_graph(network: Callable[..., Tensor], *arguments: object) -> None:
-    """A forward pass as a rollout or a teacher makes it."""
-    network(*arguments)
 
 
 def main() -> None:
@@ -169,7 +134,7 @@ def main() -> None:
     each = {precision: {name: [] for name in table} for precision, table in parts.items()}
     for index in range(rounds + 1):
         for precision, setting in settings.items():
-            took = seconds(partial(setting.iterate, index))
+            took = seconds(partial(setting.loop.iterate, setting.method, index))
             passes = {name: seconds(part) for name, part in parts[precision].items()}
             if index == 0:  # warms up
                 continue

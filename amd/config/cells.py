@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from amd.config.check import EVERYTHING
 from amd.config.load import Library, Run
 from amd.config.paths import figure, grid, plane, records, score, table, trace
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import Column, Figure, Table
+from amd.config.schema import EVERYTHING, Column, Figure, Table
 
 
 @dataclass(frozen=True)

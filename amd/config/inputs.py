@@ -2,11 +2,10 @@
 
 from amd.config import digest as digests
 from amd.config.cells import figure_inputs, table_inputs
-from amd.config.check import RULES
 from amd.config.load import Library, Run
 from amd.config.paths import checkpoint, reference, samples, shard
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import PROMPTED, Benchmark, Domain, Figure, Table
+from amd.config.schema import PROMPTED, RULES, Benchmark, Domain, Figure, Table
 from amd.config.served import PACKAGES, served
 
 

@@ -10,7 +10,8 @@ from typing import Any, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
-from amd.config.check import misfit, problems
+from amd.config.checks import problems
+from amd.config.checks.fit import misfit
 from amd.config.digest import run_digest
 from amd.config.methods import REWARDED
 from amd.config.read import ConfigError, Document, extend, read, unknown, validate

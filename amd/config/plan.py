@@ -20,7 +20,6 @@ from amd.config.cells import (
     seeds,
     table_inputs,
 )
-from amd.config.check import RULES
 from amd.config.inputs import (
     environments,
     folder,
@@ -57,6 +56,7 @@ from amd.config.paths import (
     table,
     trace,
 )
+from amd.config.schema import RULES
 
 __all__ = [
     "FIGURE_FILES",

@@ -1,4 +1,4 @@
-"""config/schema.json from the types of schema.py, for editors: `python -m amd.config.schema_json` writes it anew.
+"""config/schema.json from the types of the configuration, for editors: `python -m amd.config.schema_json` writes it.
 
 An editor that knows JSON schemas completes and checks config/*/*.yaml by it; amd itself never reads it.
 """

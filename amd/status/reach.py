@@ -39,13 +39,13 @@ def entries(verb: str) -> frozenset[str]:
 
 
 def _functions() -> dict[str, ast.FunctionDef]:
-    main = ast.parse((PACKAGE / "__main__.py").read_text())
-    return {node.name: node for node in main.body if isinstance(node, ast.FunctionDef)}
+    verbs = ast.parse((PACKAGE / "verbs.py").read_text())
+    return {node.name: node for node in verbs.body if isinstance(node, ast.FunctionDef)}
 
 
 def _known(functions: dict[str, ast.FunctionDef], verb: str) -> ast.FunctionDef:
     if verb not in functions:
-        raise ValueError(f"'{verb}' is no verb of amd/__main__.py")
+        raise ValueError(f"'{verb}' is no verb of amd/verbs.py")
     return functions[verb]
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from amd.config.load import Library, load
+from amd.config.load import ConfigError, Library, load
 
 ROOT = Path(__file__).parents[2] / "config"
 
 Edit = Callable[[str, str, str], None]
 Put = Callable[[str, str, Any], None]
+Refused = Callable[[list[str]], None]
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +61,16 @@ def put(root: Path) -> Put:
         (root / file).write_text(yaml.safe_dump(content, sort_keys=False))
 
     return replace
+
+
+@pytest.fixture
+def refused(root: Path) -> Refused:
+    """(what must be said): the folder does not load, and the message says all of it."""
+
+    def check(said: list[str]) -> None:
+        with pytest.raises(ConfigError) as refusal:
+            load(root)
+        for fragment in said:
+            assert fragment in str(refusal.value)
+
+    return check

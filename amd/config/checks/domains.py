@@ -1,0 +1,74 @@
+"""What is wrong with a domain."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from amd.config.checks.systems import belongs
+from amd.config.read import unknown
+from amd.config.schema import PROMPTED, VIDEO, Benchmark, Domain
+from amd.config.served import FPS, PACKAGES, clashes, served
+
+if TYPE_CHECKING:
+    from amd.config.load import Library
+
+
+def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
+    """A domain: its codec, prompts, panel and scorers."""
+    document = library.documents["domains"][domain.name]
+    if domain.autoencoder is None and domain.latents != domain.pixels:
+        here = document.at("latents")
+        yield f"{here}: {domain.latents} differ from pixels {domain.pixels}, but there is no autoencoder"
+    if domain.track == "class" and domain.classes == 0:
+        yield f"{document.at('classes')}: missing; a domain of the class track has some"
+    if domain.track in PROMPTED and not domain.panel:
+        yield f"{document.at('panel')}: missing; it says who judges the images of each benchmark"
+    for metric, one, other in clashes(domain):
+        yield f"{document.at('panel', other)}: metric '{metric}' is {one}'s already; one of the two may judge a domain"
+    if domain.clip is not None and domain.track not in VIDEO:
+        yield f"{document.at('clip')}: a domain of track {domain.track} is not about clips"
+    for benchmark in library.benchmarks.values():
+        judged = benchmark.track == domain.track in PROMPTED and set(benchmark.metrics) & set(domain.metrics)
+        if judged and benchmark.name not in domain.prompts:
+            yield f"{document.at('prompts')}: {benchmark.name} is missing; metrics of that benchmark are named here"
+        elif judged:
+            yield from _unserved(library, domain, benchmark)
+    asked = {metric for each in library.benchmarks.values() if each.track == domain.track for metric in each.metrics}
+    for metric in domain.metrics:
+        if metric not in asked:
+            kind = f"metric of a benchmark of track {domain.track}"
+            yield f"{document.at('metrics', metric)}: {unknown(metric, kind, asked)}"
+    kind = "scorer" if domain.track in PROMPTED else "classifier"
+    judges = [] if domain.track in PROMPTED else [(("judge",), domain.judge)]  # a panel judges there
+    for keys, scorer in (
+        (("reward",), domain.reward),
+        *judges,
+        *((("panel", key), each) for key, each in domain.panel.items()),
+    ):
+        if scorer.scorer == "package" and keys[0] != "panel":
+            here = document.at(*keys, "scorer")
+            yield f"{here}: 'package' has no gradient and is slow to begin; a panel alone may ask for it"
+        elif scorer.scorer == "package" and scorer.name not in PACKAGES:
+            yield f"{document.at(*keys, 'scorer')}: {unknown(scorer.name, 'scorer with a package', PACKAGES)}"
+        if domain.clip is not None and scorer.name in FPS and scorer.scorer == "own":
+            said = scorer.settings.get("fps", FPS[scorer.name])
+            if said != domain.clip.fps:
+                here, right = document.at(*keys, "settings", "fps"), domain.clip.fps
+                yield f"{here}: {scorer.name} takes clips to have {said} frames per second; clip.fps is {right}"
+        if scorer.system is not None and scorer.assets:
+            yield f"{document.at(*keys)}: give either a system (trained here) or assets (published), and not both"
+        if scorer.system is None and not scorer.assets and keys[0] != "panel":
+            yield f"{document.at(*keys)}: give either a system (trained here) or assets (published)"
+        if scorer.system is not None:
+            yield from belongs(library, document.at(*keys, "system"), scorer.system, kind, domain.track)
+    if domain.judge.system is not None and domain.judge.system == domain.reward.system:
+        here = document.at("judge", "system")
+        yield f"{here}: {domain.judge.system!r} is the training reward too; a judge must differ"
+
+
+def _unserved(library: "Library", domain: Domain, benchmark: Benchmark) -> Iterator[str]:
+    """Metrics of a benchmark that a domain of the text track names and nobody in its panel gives."""
+    known = served(domain, benchmark.name)
+    for i, metric in enumerate(benchmark.metrics):
+        if metric in domain.metrics and metric not in known:
+            here = library.documents["benchmarks"][benchmark.name].at("metrics", i)
+            yield f"{here}: {unknown(metric, f'metric of the panel of domain {domain.name!r}', known)}"

@@ -1,0 +1,187 @@
+"""What is wrong in domains: codecs, prompts, panels, scorers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Edit = Callable[[str, str, str], None]
+Put = Callable[[str, str, Any], None]
+Refused = Callable[[list[str]], None]
+Edited = tuple[str, str, str, list[str]]
+
+EDITED = {
+    # what is wrong: (file, text there, its replacement, what the message must say)
+    "no reward": (
+        "domains/digits.yaml",
+        "reward: {name: classifier, system: digits-reward}\n",
+        "",
+        ["domains/digits.yaml: reward: missing", "AMD, naive, DMDR", "system: digits-reward"],
+    ),
+    "a reward from nowhere": (
+        "domains/digits.yaml",
+        "reward: {name: classifier, system: digits-reward}",
+        "reward: {name: classifier}",
+        ["domains/digits.yaml: reward (line", "either a system (trained here) or assets"],
+    ),
+    "the judge is the reward": (
+        "domains/digits.yaml",
+        "system: digits-judge",
+        "system: digits-reward",
+        ["domains/digits.yaml: judge.system", "'digits-reward' is the training reward too"],
+    ),
+    "a reward that is a student": (
+        "domains/digits.yaml",
+        "system: digits-reward",
+        "system: sit-dmd",
+        ["domains/digits.yaml: reward.system", "'sit-dmd' is a student of track class; a classifier"],
+    ),
+    "a metric's name in a domain that no benchmark has": (
+        "domains/emoji.yaml",
+        "\n  hpsv2: EmojiAlign-A",
+        "\n  hpsv: EmojiAlign-A",
+        ["domains/emoji.yaml: metrics.hpsv", "'hpsv' is no metric of a benchmark of track text; did you mean 'hpsv2'?"],
+    ),
+    "a reward by a package": (
+        "domains/sdxl.yaml",
+        "  settings: {version: v2.1} # ours",
+        "  scorer: package\n  settings: {version: v2.1} # ours",
+        ["domains/sdxl.yaml: reward.scorer", "a panel alone may ask for it"],
+    ),
+    "a package that is none": (
+        "domains/sdxl.yaml",
+        "    name: pickscore\n",
+        "    name: pickscore\n    scorer: package\n",
+        [
+            "domains/sdxl.yaml: panel.pickscore.scorer",
+            "'pickscore' is no scorer with a package; known: hpsv2, imagereward",
+        ],
+    ),
+    "nobody to teach": (
+        "domains/imagenet.yaml",
+        "teacher:\n  layout: sit\n  asset:\n    file: SiT-XL-2-256x256.pt\n"
+        "    license: MIT            # released with SiT (Ma et al., 2024); its download.py names the address\n",
+        "",
+        ["scales/paper.yaml: domains.class", "no published teacher and the scale no class.teacher"],
+    ),
+    "an asset with half a checksum": (
+        "domains/fashion.yaml",
+        "    - file: train-images-idx3-ubyte.gz\n      sha256: b0564c",
+        "    - file: train-images-idx3-ubyte.gz\n      sha256: b05",
+        ["domains/fashion.yaml: data.assets[0].sha256", "will not do"],
+    ),
+}
+
+SET = {
+    # what is wrong: (file, key, its value or ... for none, what the message must say)
+    "no encoder": (
+        "domains/emoji.yaml",
+        "encoder",
+        ...,
+        ["scales/tiny.yaml: domains.text", "'emoji' does not fit", "has an encoder and prompts.train; add both"],
+    ),
+    "no prompts to train on": (
+        "domains/emoji.yaml",
+        "prompts.train",
+        ...,
+        ["scales/tiny.yaml: domains.text", "has an encoder and prompts.train; add both"],
+    ),
+    "a benchmark without prompts": (
+        "domains/emoji.yaml",
+        "prompts.geneval",
+        ...,
+        ["domains/emoji.yaml: prompts (line", "geneval is missing; metrics of that benchmark are named here"],
+    ),
+    "a reward that takes clips to be slower than they are": (
+        "domains/wan.yaml",
+        "reward.settings",
+        {"fps": 8},
+        [
+            "domains/wan.yaml: reward.settings.fps (line",
+            "videoalign takes clips to have 8 frames per second; clip.fps is 16",
+        ],
+    ),
+    "clips at another rate than their judge's": (
+        "domains/wan.yaml",
+        "clip.fps",
+        24,
+        ["domains/wan.yaml: panel.videoalign.settings.fps", "have 16 frames per second; clip.fps is 24"],
+    ),
+    "no panel": (
+        "domains/emoji.yaml",
+        "panel",
+        ...,
+        ["domains/emoji.yaml: panel: missing; it says who judges the images of each benchmark"],
+    ),
+    "a panel of an unknown system": (
+        "domains/emoji.yaml",
+        "panel.geneval.system",
+        "sprite-detectr",
+        ["domains/emoji.yaml: panel.geneval.system", "'sprite-detectr' is no system; did you mean 'sprite-detector'?"],
+    ),
+    "a panel of a classifier": (
+        "domains/emoji.yaml",
+        "panel.pickscore.system",
+        "digits-judge",
+        ["panel.pickscore.system", "'digits-judge' is a classifier of track class; a scorer of track text belongs"],
+    ),
+    "a member of the panel that is trained here and published": (
+        "domains/emoji.yaml",
+        "panel.hpsv2.assets",
+        [{"file": "hps.pt"}],
+        ["domains/emoji.yaml: panel.hpsv2 (line", "either a system (trained here) or assets (published), and not both"],
+    ),
+    "a text reward from nowhere": (
+        "domains/emoji.yaml",
+        "reward.system",
+        ...,
+        ["domains/emoji.yaml: reward (line", "either a system (trained here) or assets (published)"],
+    ),
+    "a kl autoencoder without its file": (
+        "domains/emoji.yaml",
+        "autoencoder",
+        {"kind": "kl", "scaling": 0.18215},
+        [
+            "domains/emoji.yaml: autoencoder (line",
+            "a kl and a wan have an asset and no factor, a shuffle a factor and no asset",
+        ],
+    ),
+    "a shuffle with a file": (
+        "domains/emoji.yaml",
+        "autoencoder.asset",
+        {"file": "vae.safetensors"},
+        ["domains/emoji.yaml: autoencoder (line", "a shuffle a factor and no asset"],
+    ),
+    "guidance that is none": (
+        "domains/emoji.yaml",
+        "cfg_weight",
+        0.5,
+        ["domains/emoji.yaml: cfg_weight", "0.5 will not do", "1 is no guidance"],
+    ),
+    "an odd side": (
+        "domains/emoji.yaml",
+        "latents",
+        [48, 9],
+        ["scales/tiny.yaml: domains.text", "latents of side 9 cannot be halved"],
+    ),
+    "nobody to teach the text track": (
+        "domains/sdxl.yaml",
+        "teacher",
+        ...,
+        ["scales/paper.yaml: domains.text", "a teacher trained here takes the scale's text.teacher and"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EDITED.values(), ids=EDITED.keys())
+def test_what_is_wrong_is_refused_by_file_key_and_value(case: Edited, refused: Refused, edit: Edit):
+    *change, said = case
+    edit(*change)
+    refused(said)
+
+
+@pytest.mark.parametrize("case", SET.values(), ids=SET.keys())
+def test_a_value_that_will_not_do_is_refused(case: tuple[str, str, Any, list[str]], refused: Refused, put: Put):
+    *change, said = case
+    put(*change)
+    refused(said)
