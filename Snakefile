@@ -10,6 +10,9 @@ min_version("9.27")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/parameters.smk"
+include: "workflow/rules/resources.smk"
 
 
 report: "workflow/report/workflow.rst"

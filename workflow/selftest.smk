@@ -6,6 +6,8 @@ import json
 
 
 include: "rules/common.smk"
+include: "rules/parameters.smk"
+include: "rules/resources.smk"
 
 
 HOLDS = "state/selftest/{scale}"
