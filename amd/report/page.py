@@ -45,9 +45,9 @@ def write(markdown: Path, out: Path, title: str, picture: Path | None = None) ->
 def _embedded(picture: Path) -> tuple[str, bytes]:
     """What a page holds of a PNG: the file, or the same frames as lossless WebP where it moves."""
     with Image.open(picture) as image:
+        if getattr(image, "n_frames", 1) == 1:
+            return "png", picture.read_bytes()
         frames = [(frame.convert("RGB"), frame.info.get("duration", 0)) for frame in ImageSequence.Iterator(image)]
-    if len(frames) == 1:
-        return "png", picture.read_bytes()
     (first, _), *rest = frames
     held = io.BytesIO()
     durations = [round(duration) for _, duration in frames]
