@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from amd.config.load import Library
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MARK = {"good": "ok", "bare": "--", "bad": "!!"}

@@ -32,7 +32,7 @@ from amd.config.preset import (
     write,
 )
 from amd.config.read import ConfigError
-from amd.config.schema import Asset, Scorer
+from amd.config.schema.assets import Asset, Scorer
 from amd.data.assets import MissingAsset, cache, locate, sha256
 
 ASKED = "asked.json"  # the flags, and what they were written as

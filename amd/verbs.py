@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from amd.config.load import Library, Run
-    from amd.config.schema import Benchmark
+    from amd.config.schema.tables import Benchmark
 
 Arguments = argparse.Namespace
 

@@ -29,7 +29,7 @@ from torch.optim import AdamW
 
 from amd.backbones.sit import SiTBackbone
 from amd.config.load import load
-from amd.config.schema import Precision
+from amd.config.schema.closed import Precision
 from amd.distill.methods import row
 from amd.distill.noise import Noise
 from amd.distill.step import Batch

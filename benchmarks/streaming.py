@@ -29,7 +29,7 @@ from amd.backbones.wan import WanBackbone
 from amd.backbones.wan_block import attend
 from amd.backbones.wan_streaming import StreamingWan
 from amd.config.load import load
-from amd.config.schema import Precision
+from amd.config.schema.closed import Precision
 from amd.distill.methods import row
 from amd.distill.noise import Noise
 from amd.distill.rollout import chunks, grid

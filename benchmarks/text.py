@@ -21,7 +21,7 @@ from torch.optim import AdamW
 
 from amd.backbones.unet import UNetBackbone
 from amd.config.load import load
-from amd.config.schema import Precision
+from amd.config.schema.closed import Precision
 from amd.data.emoji import FAMILIES
 from amd.distill.methods import row
 from amd.distill.step import Batch

@@ -21,7 +21,7 @@ from amd.backbones.autoencoder import LatentAutoencoder, load_autoencoder
 from amd.backbones.base import fill
 from amd.backbones.text import TextEncoder, text_encoder
 from amd.backbones.unet import FIRST, LAST, LEVELS, TIME_IDS, UNetBackbone, settings
-from amd.config.schema import UNetSize
+from amd.config.schema.sizes import UNetSize
 
 Kind = Literal["sd15", "sdxl"]
 KINDS: dict[str, Kind] = {"StableDiffusionPipeline": "sd15", "StableDiffusionXLPipeline": "sdxl"}

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from amd.backbones.base import Backbone
 from amd.backbones.gelu import gelu
-from amd.config.schema import SiTSize
+from amd.config.schema.sizes import SiTSize
 from amd.distill.noise import generator
 from amd.distill.path import Linear, to_x0
 from amd.distill.types import Condition

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from amd.backbones.base import Backbone
 from amd.backbones.bottleneck import BottleneckCritic
 from amd.backbones.recompute import recomputed
-from amd.config.schema import UNetSize
+from amd.config.schema.sizes import UNetSize
 from amd.distill.noise import generator
 from amd.distill.path import Discrete, to_x0
 from amd.distill.types import Condition

@@ -24,7 +24,7 @@ from amd.backbones.base import Backbone
 from amd.backbones.clip_critic import ClipCritic
 from amd.backbones.recompute import recomputed
 from amd.backbones.wan_block import HIDDEN, Block, Past, Read, Text, exact, modulated_norm, rotations
-from amd.config.schema import WanSize
+from amd.config.schema.sizes import WanSize
 from amd.distill.noise import generator
 from amd.distill.path import Linear, to_x0
 from amd.distill.types import Condition

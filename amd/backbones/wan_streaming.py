@@ -16,7 +16,7 @@ from torch import Tensor
 
 from amd.backbones.wan import States, Wan
 from amd.backbones.wan_block import Past, Read
-from amd.config.schema import Streaming, WanSize
+from amd.config.schema.sizes import Streaming, WanSize
 from amd.distill.path import to_x0
 from amd.distill.types import Condition
 

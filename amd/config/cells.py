@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from amd.config.load import Library, Run
 from amd.config.paths import figure, grid, plane, records, score, table, trace
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import EVERYTHING, Column, Figure, Table
+from amd.config.schema.choice import EVERYTHING
+from amd.config.schema.tables import Column, Figure, Table
 
 
 @dataclass(frozen=True)

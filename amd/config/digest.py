@@ -11,20 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from amd.config.methods import DATA_READERS, REWARDED, TETHERED
-from amd.config.schema import (
-    PROMPTED,
-    Benchmark,
-    ClassSizes,
-    Domain,
-    Encoder,
-    Problem,
-    Release,
-    Scale,
-    Scorer,
-    System,
-    TextSizes,
-    VideoSizes,
-)
+from amd.config.schema.assets import Encoder, Scorer
+from amd.config.schema.closed import PROMPTED
+from amd.config.schema.domain import Domain
+from amd.config.schema.problem import Problem
+from amd.config.schema.scale import Scale
+from amd.config.schema.sizes import ClassSizes, TextSizes, VideoSizes
+from amd.config.schema.system import Release, System
+from amd.config.schema.tables import Benchmark
 
 WORDS = {"name", "title", "about", "sources"}  # of a system: what it is called, not what it does
 STUDENT = {"teacher_seed"}  # keys that only a student means something by

@@ -5,7 +5,10 @@ from amd.config.cells import figure_inputs, table_inputs
 from amd.config.load import Library, Run
 from amd.config.paths import checkpoint, reference, samples, shard
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import PROMPTED, RULES, Benchmark, Domain, Figure, Table
+from amd.config.schema.closed import PROMPTED
+from amd.config.schema.domain import Domain
+from amd.config.schema.scale import RULES
+from amd.config.schema.tables import Benchmark, Figure, Table
 from amd.config.served import PACKAGES, served
 
 

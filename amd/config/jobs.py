@@ -6,7 +6,8 @@ from itertools import product
 
 from amd.config import plan
 from amd.config.load import Library, Run
-from amd.config.schema import Footprint, Track
+from amd.config.schema.closed import Track
+from amd.config.schema.scale import Footprint
 
 MAKES = {"student": "distill", "released": "fetch"}  # kind of a system -> the rule of its folder; others: pretrain
 ORDER = (

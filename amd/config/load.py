@@ -10,27 +10,19 @@ from typing import Any, TypedDict, TypeVar
 
 from pydantic import BaseModel
 
-from amd.config.checks import problems
 from amd.config.checks.fit import misfit
+from amd.config.checks.problems import problems
 from amd.config.digest import run_digest
 from amd.config.methods import REWARDED
 from amd.config.read import ConfigError, Document, extend, read, unknown, validate
-from amd.config.schema import (
-    Benchmark,
-    Choice,
-    ClassSizes,
-    Domain,
-    Figure,
-    Problem,
-    Scale,
-    Stage,
-    System,
-    Table,
-    TextSizes,
-    Track,
-    TrackSizes,
-    VideoSizes,
-)
+from amd.config.schema.choice import Choice
+from amd.config.schema.closed import Stage, Track
+from amd.config.schema.domain import Domain
+from amd.config.schema.problem import Problem
+from amd.config.schema.scale import Scale
+from amd.config.schema.sizes import ClassSizes, TextSizes, TrackSizes, VideoSizes
+from amd.config.schema.system import System
+from amd.config.schema.tables import Benchmark, Figure, Table
 
 __all__ = ["ConfigError", "Library", "Run", "load"]
 

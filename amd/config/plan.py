@@ -56,7 +56,7 @@ from amd.config.paths import (
     table,
     trace,
 )
-from amd.config.schema import RULES
+from amd.config.schema.scale import RULES
 
 __all__ = [
     "FIGURE_FILES",

@@ -16,7 +16,9 @@ from amd.config.flags import Flags
 from amd.config.load import Library
 from amd.config.methods import DATA_READERS, GROUPED, REWARDED, SHRINKING, TAKES, TETHERED, TEXT_REWARDS
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import Asset, Scorer, System, UNetSize
+from amd.config.schema.assets import Asset, Scorer
+from amd.config.schema.sizes import UNetSize
+from amd.config.schema.system import System
 
 Document = dict[str, Any]
 

@@ -16,7 +16,7 @@ from amd.config import plan
 from amd.config.jobs import jobs
 from amd.config.load import Library, Run
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import Choice
+from amd.config.schema.choice import Choice
 
 MARK = ".origin.json"  # left in a folder by `amd pull` and `amd track`; in .dvcignore, so it is no part of the bytes
 STAMP = ".snakemake_timestamp"  # Snakemake leaves it in every folder that a job of this checkout made

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from amd.config.load import FOLDERS
-from amd.config.schema import Choice
+from amd.config.schema.choice import Choice
 
 FILE = Path("config/schema.json")
 WHOLE = {"Asset", "Column", "Row"}  # items of lists, which `extends` replaces and does not merge

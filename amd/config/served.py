@@ -7,7 +7,7 @@ seven keys are one member's, as are VBench's dimensions with their totals, and V
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from amd.config.schema import Domain
+from amd.config.schema.domain import Domain
 
 AVERAGE = "average"  # the category that is all of them
 GENEVAL = "geneval"  # the stem of the member that serves the tasks

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 
 TIMEOUT_S = 30
 

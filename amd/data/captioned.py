@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from amd.config.schema import Asset, Clip
+from amd.config.schema.assets import Asset, Clip
 from amd.data.assets import locate
 from amd.data.clips import Filmed, film
 from amd.data.motion import draw_motion

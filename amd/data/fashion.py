@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.assets import locate
 
 PACKAGE = "dataset-fashion-mnist"

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from amd.config.schema import Clip
+from amd.config.schema.assets import Clip
 from amd.data.pictures import middle
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.assets import locate
 from amd.data.captioned import choose, listed
 from amd.data.rows import Row

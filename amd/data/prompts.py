@@ -7,7 +7,7 @@ seed that keeps the file's order; a stand-in has no end and must be told how man
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data import motion
 from amd.data.emoji import GROUPS, VOCABULARY
 from amd.data.motion import draw_motion

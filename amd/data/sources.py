@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data import digits, fashion
 from amd.data.assets import locate
 from amd.data.imagenet import ImageNet

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.assets import sha256
 from amd.data.prompt_files import PromptSet, Source, chosen, lines_of, located
 

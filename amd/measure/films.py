@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from amd.config.schema import Clip
+from amd.config.schema.assets import Clip
 from amd.train.artifact import sha256, write_json
 
 Stored = Literal["lossless", "h264"]

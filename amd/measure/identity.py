@@ -5,7 +5,7 @@ from pathlib import Path
 
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema.tables import Benchmark
 from amd.train.artifact import artifact_sha, created, git_sha, versions
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from amd.backbones.base import backbone
 from amd.config.load import Run
-from amd.config.schema import VIDEO
+from amd.config.schema.closed import VIDEO
 
 
 def longer(run: Run, frames: int) -> Run:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema.tables import Benchmark
 from amd.measure.fidelity import Manifold, finite, frechet, inception_score, moments, precision_recall
 from amd.measure.judge import Judge, Reference, Seen, batches, to_float
 from amd.measure.sample import device

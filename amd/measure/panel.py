@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import Benchmark, Data, Scorer
+from amd.config.schema.assets import Data, Scorer
+from amd.config.schema.tables import Benchmark
 from amd.config.served import Part, served
 from amd.data.assets import locate, sha256
 from amd.data.captioned import captioned

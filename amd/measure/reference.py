@@ -13,7 +13,8 @@ from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import PROMPTED, Benchmark
+from amd.config.schema.closed import PROMPTED
+from amd.config.schema.tables import Benchmark
 from amd.data.sources import half
 from amd.distill.noise import generator
 from amd.measure.fidelity import Manifold, Moments

@@ -19,7 +19,9 @@ from torch import Tensor
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.published import ways_out
-from amd.config.schema import Asset, Benchmark, Release, System
+from amd.config.schema.assets import Asset
+from amd.config.schema.system import Release, System
+from amd.config.schema.tables import Benchmark
 from amd.data.assets import locate, sha256
 from amd.distill.noise import generator
 from amd.measure.sample import IndexNoise, device, labels

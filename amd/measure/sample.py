@@ -23,7 +23,8 @@ from torch import Tensor
 from amd.backbones.base import Backbone, fill
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import PROMPTED, Benchmark, Precision
+from amd.config.schema.closed import PROMPTED, Precision
+from amd.config.schema.tables import Benchmark
 from amd.distill.methods import row
 from amd.distill.noise import generator
 from amd.distill.types import Cast, Conditioning

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import PROMPTED, Benchmark
+from amd.config.schema.closed import PROMPTED
+from amd.config.schema.tables import Benchmark
 from amd.measure.fidelity import finite
 from amd.measure.identity import check, identity
 from amd.measure.judge import Seen, build_judge

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema.tables import Benchmark
 from amd.data.captioned import FILMS, RENDERERS
 from amd.data.prompts import PromptSet
 from amd.distill.noise import generator

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import Benchmark
+from amd.config.schema.tables import Benchmark
 from amd.measure.identity import identity
 from amd.measure.judge import build_judge
 from amd.measure.metrics import Evidence, measure, rewards, wanted

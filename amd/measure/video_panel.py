@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import Benchmark, Clip, Scorer
+from amd.config.schema.assets import Clip, Scorer
+from amd.config.schema.tables import Benchmark
 from amd.config.served import Part
 from amd.measure import efflite, vbench, vbench_i2v
 from amd.measure.isolated import PACKAGES, find

@@ -12,7 +12,7 @@ from typing import Any
 from amd.config import plan
 from amd.config.load import Library
 from amd.config.methods import REWARDED
-from amd.config.schema import Column, Row, Table
+from amd.config.schema.tables import Column, Row, Table
 from amd.report.statistics import Comparison, Summary, compare, summary
 
 Score = Mapping[str, Any]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from amd.config import plan
 from amd.config.load import Library
-from amd.config.schema import Column, Table
+from amd.config.schema.tables import Column, Table
 from amd.report.cells import Line, Value, lines, order
 from amd.report.origin import Pulled, pulled_for
 from amd.report.style import banner_lines

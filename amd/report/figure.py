@@ -17,7 +17,7 @@ from PIL import Image
 
 from amd.config import plan
 from amd.config.load import Library, Run
-from amd.config.schema import Figure
+from amd.config.schema.tables import Figure
 from amd.report.curves import coevolution, curves
 from amd.report.gallery import CAPTIONS, WIDTH
 from amd.report.sheet import Drawing, Sheet

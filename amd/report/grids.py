@@ -3,7 +3,7 @@
 The number of digits follows the interval; what is not measured is a dash.
 """
 
-from amd.config.schema import Column
+from amd.config.schema.tables import Column
 from amd.report.cells import Line, Value
 from amd.report.content import Content, figures
 from amd.report.markup import MARK, Grid, plain, signed

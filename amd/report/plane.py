@@ -20,7 +20,7 @@ from matplotlib.colors import ListedColormap
 from amd.config import plan
 from amd.config.digest import plane_digest
 from amd.config.load import Library
-from amd.config.schema import Figure
+from amd.config.schema.tables import Figure
 from amd.report import plane_words as words
 from amd.report.style import banner_lines, look, panels, save, write_json, write_text
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from amd.config.schema import Figure
+from amd.config.schema.tables import Figure
 from amd.report.markup import Grid, markdown
 
 DISC = 3.0  # standard deviations around a mode that count as on it, as the measurements do

@@ -8,7 +8,7 @@ from typing import Any
 
 from amd.config import plan
 from amd.config.load import Library, Run
-from amd.config.schema import Figure
+from amd.config.schema.tables import Figure
 from amd.report.style import arrow, banner_lines
 
 DISTANCES = frozenset({"fid", "sfid"})

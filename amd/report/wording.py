@@ -3,7 +3,7 @@
 Everything countable is counted from the content; nothing here knows a number.
 """
 
-from amd.config.schema import PROMPTED
+from amd.config.schema.closed import PROMPTED
 from amd.report.content import Content
 from amd.report.markup import MARK
 from amd.report.origin import sentences

@@ -23,7 +23,7 @@ from amd.backbones.adapters import add_lora, view
 from amd.backbones.base import Backbone
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import PROMPTED
+from amd.config.schema.closed import PROMPTED
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
 from amd.distill.step import Batch

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import PROMPTED
+from amd.config.schema.closed import PROMPTED
 from amd.data.assets import locate
 from amd.data.labels import labels
 from amd.distill.types import Condition, Conditioning

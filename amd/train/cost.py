@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from amd.backbones.adapters import add_lora
 from amd.backbones.base import Backbone, backbone
 from amd.config.load import Run
-from amd.config.schema import PROMPTED, PlaneSizes, Scorer, UNetSize, WanSize
+from amd.config.schema.assets import Scorer
+from amd.config.schema.closed import PROMPTED
+from amd.config.schema.sizes import PlaneSizes, UNetSize, WanSize
 from amd.distill.methods import Method
 from amd.distill.types import Condition
 from amd.rewards.classifier import Classifier

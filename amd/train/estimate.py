@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from amd.config import plan
 from amd.config.jobs import Job, footprint, jobs
 from amd.config.load import Library, Run
-from amd.config.schema import Figure, Footprint, Table
+from amd.config.schema.scale import Footprint
+from amd.config.schema.tables import Figure, Table
 from amd.train.cost import size
 from amd.train.work import Arithmetic, work
 

@@ -12,7 +12,7 @@ from amd.backbones.base import Backbone, backbone, fill
 from amd.backbones.sit import SiTBackbone
 from amd.config.load import Run
 from amd.config.read import ConfigError
-from amd.config.schema import ClassSizes, TextSizes
+from amd.config.schema.sizes import ClassSizes, TextSizes
 from amd.distill.types import Stream
 
 

@@ -23,7 +23,9 @@ from amd.backbones.toy import MLP2D, Mixture, mixture
 from amd.config.digest import plane_digest
 from amd.config.load import Library
 from amd.config.read import ConfigError, unknown
-from amd.config.schema import PlaneSizes, Problem, System
+from amd.config.schema.problem import Problem
+from amd.config.schema.sizes import PlaneSizes
+from amd.config.schema.system import System
 from amd.distill.methods import Method, row
 from amd.distill.types import Denoiser
 from amd.measure.toy import Judge, as_json, forbidden_border, law_curve, predicted

@@ -24,7 +24,9 @@ from amd.backbones.keymaps import load_published
 from amd.backbones.sit import SiTBackbone
 from amd.config import plan
 from amd.config.load import Run
-from amd.config.schema import PROMPTED, Pretraining, PublishedTeacher
+from amd.config.schema.assets import PublishedTeacher
+from amd.config.schema.closed import PROMPTED
+from amd.config.schema.sizes import Pretraining
 from amd.data.assets import locate, sha256
 from amd.data.sources import half, images
 from amd.distill.noise import Noise

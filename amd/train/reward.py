@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema import PROMPTED
+from amd.config.schema.closed import PROMPTED
 from amd.data.assets import locate
 from amd.rewards.base import Material, Reward, reward
 from amd.train.conditions import prompts_for

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from amd.backbones.text import encode_once
 from amd.config.load import Run
-from amd.config.schema import Pretraining, Scorer, VideoSizes
+from amd.config.schema.assets import Scorer
+from amd.config.schema.sizes import Pretraining, VideoSizes
 from amd.data.assets import locate
 from amd.data.captioned import Captioned, captioned
 from amd.data.emoji import COLOURED, COLOURS, VOCABULARY

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from amd.config.load import Run
-from amd.config.schema import TextSizes
+from amd.config.schema.sizes import TextSizes
 
 if TYPE_CHECKING:
     from amd.data.captioned import Captioned

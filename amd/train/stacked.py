@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amd.backbones.toy import MLP2D, Mixture, Student2D
-from amd.config.schema import PlaneSizes
+from amd.config.schema.sizes import PlaneSizes
 from amd.distill.methods import Method
 from amd.distill.noise import generator
 from amd.distill.stack import stack

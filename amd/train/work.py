@@ -12,7 +12,9 @@ from typing import Literal
 from amd.config import plan
 from amd.config.jobs import Job
 from amd.config.load import Library, Run
-from amd.config.schema import PROMPTED, VIDEO, Footprint, Pretraining
+from amd.config.schema.closed import PROMPTED, VIDEO
+from amd.config.schema.scale import Footprint
+from amd.config.schema.sizes import Pretraining
 from amd.config.served import served
 from amd.data.captioned import FILMS
 from amd.distill.methods import row

@@ -11,7 +11,7 @@ from torch import Tensor
 from amd.config import plan
 from amd.config.jobs import Job, footprint, jobs
 from amd.config.load import Library, Run
-from amd.config.schema import Footprint
+from amd.config.schema.scale import Footprint
 from amd.distill.methods import METHODS, row
 from amd.distill.noise import Noise
 from amd.distill.path import Linear

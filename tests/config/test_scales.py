@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from amd.config.load import Library, Run
 from amd.config.methods import GROUPED, TAKES
-from amd.config.schema import Asset, Track
+from amd.config.schema.assets import Asset
+from amd.config.schema.closed import Track
 
 
 def trainable(library: Library) -> list[str]:

@@ -1,4 +1,4 @@
-"""config/schema.json is what amd.config.schema says, and every file under config/ keeps to it."""
+"""config/schema.json is what the types of the configuration say, and every file under config/ keeps to it."""
 
 import json
 from pathlib import Path

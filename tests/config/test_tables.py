@@ -3,7 +3,7 @@
 import pytest
 
 from amd.config.load import Library
-from amd.config.schema import Row
+from amd.config.schema.tables import Row
 
 VIDEO = {("videogen", "AMD (Ours)"): 16.08, ("tahard", "AMD (Ours)"): -0.27}  # misprints that the notes name
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.assets import MissingAsset, locate, sha256
 
 CONTENT = b"weights" * 1000

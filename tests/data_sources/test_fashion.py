@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data import assets, fashion
 from amd.data.assets import MissingAsset
 from amd.data.sources import images

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data import imagenet
 from amd.data.imagenet import ImageNet, cropped
 from amd.data.sources import collection, images

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from amd.config.schema import Asset, Clip
+from amd.config.schema.assets import Asset, Clip
 from amd.data.assets import MissingAsset
 from amd.data.captioned import FILMS, captioned, choose, unique
 from amd.data.motion import draw_motion

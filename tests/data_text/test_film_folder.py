@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from amd.config.schema import Asset, Clip
+from amd.config.schema.assets import Asset, Clip
 from amd.data.captioned import captioned
 from amd.data.film_folder import beginning
 from amd.measure.films import write_film

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.clips import film
 from amd.data.first_frames import film_seed, first_frames
 from amd.data.pictures import fitted

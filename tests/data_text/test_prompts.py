@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.emoji import GROUPS, VOCABULARY
 from amd.data.prompts import PROMPTS, prompts
 from amd.data.rows import FORMS, TASKS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.clips import film
 from amd.data.motion import KINDS
 from amd.data.prompts import PROMPTS, prompts

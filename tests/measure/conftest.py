@@ -12,7 +12,7 @@ from torch import Tensor
 from amd.backbones.base import backbone
 from amd.config import plan
 from amd.config.load import Library, Run, load
-from amd.config.schema import Benchmark
+from amd.config.schema.tables import Benchmark
 from amd.rewards.classifier import Classifier
 from amd.train.artifact import write_artifact
 

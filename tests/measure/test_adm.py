@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from amd.config.load import load
-from amd.config.schema import Asset
+from amd.config.schema.assets import Asset
 from amd.data.assets import MissingAsset
 from amd.measure.adm import SPATIAL_CHANNELS, SPATIAL_FEATURES, Inception, reference
 from amd.measure.judge import build_judge

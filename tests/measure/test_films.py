@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amd.config.schema import Clip
+from amd.config.schema.assets import Clip
 from amd.measure.films import gather_films, read_films, write_film, write_films
 from amd.measure.sample import gather, read_manifest
 from amd.report.gallery import grid

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import load
-from amd.config.schema import Benchmark
+from amd.config.schema.tables import Benchmark
 from amd.distill.types import Condition, Conditioning
 from amd.measure.judge import to_float, to_uint8, truncated
 from amd.measure.sample import (

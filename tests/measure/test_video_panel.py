@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amd.config.schema import Domain
+from amd.config.schema.domain import Domain
 from amd.config.served import ALIGNED, VBENCH, VBENCH_I2V, VIDEOALIGN, Part, clashes, served
 from amd.data.prompts import PromptSet
 from amd.measure import sprite_clips, vbench, vbench_i2v

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from amd.config.schema import SiTSize
+from amd.config.schema.sizes import SiTSize
 
 sys.path.insert(0, str(Path(__file__).parent))  # makes pipelines.py importable
 

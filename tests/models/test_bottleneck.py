@@ -9,7 +9,7 @@ from amd.backbones.bottleneck import BottleneckCritic
 from amd.backbones.critic import Critic
 from amd.backbones.sit import SiTBackbone
 from amd.backbones.unet import UNetBackbone
-from amd.config.schema import UNetSize
+from amd.config.schema.sizes import UNetSize
 
 SIZE = UNetSize(channels=[16, 32], layers=1, transformers=[0, 1], heads=[2, 2], context=24, groups=8)
 

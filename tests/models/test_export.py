@@ -15,7 +15,7 @@ from torch import Tensor
 from amd.backbones.adapters import add_lora, low_rank, view
 from amd.backbones.pipeline import Pipeline, read_pipeline
 from amd.backbones.unet import UNetBackbone
-from amd.config.schema import UNetSize
+from amd.config.schema.sizes import UNetSize
 from amd.distill.rollout import backward_simulation
 from amd.distill.types import Cast, Conditioning
 from amd.export import LORA, export, export_lora, scheduler, timesteps

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from amd.config.load import Run, load
-from amd.config.schema import Asset, PublishedTeacher
+from amd.config.schema.assets import Asset, PublishedTeacher
 from amd.data.sources import half, images
 from amd.distill.path import shifted
 from amd.rewards import classifier

@@ -22,7 +22,8 @@ from transformers import T5Config, T5EncoderModel, T5TokenizerFast
 
 from amd.config import plan
 from amd.config.load import Library, load
-from amd.config.schema import Asset, Release, System
+from amd.config.schema.assets import Asset
+from amd.config.schema.system import Release, System
 from amd.data.assets import MissingAsset
 from amd.distill.noise import generator
 from amd.measure.identity import check

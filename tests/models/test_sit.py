@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from amd.backbones.base import BACKBONES, Backbone, backbone
 from amd.backbones.sit import SiT, SiTBackbone, patchify, position_embedding, unpatchify
-from amd.config.schema import SiTSize
+from amd.config.schema.sizes import SiTSize
 
 XL = SiTSize(patch=2, width=1152, depth=28, heads=16)
 PUBLISHED = 675_129_632  # parameters of the public SiT-XL/2, its variance rows and position table included

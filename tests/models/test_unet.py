@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amd.backbones.adapters import BRANCHED, LowRank, LowRankConv, add_lora, merged, view
 from amd.backbones.base import backbone
 from amd.backbones.unet import Attend, UNetBackbone, settings, stable_diffusion_path, written_out
-from amd.config.schema import UNetSize
+from amd.config.schema.sizes import UNetSize
 from amd.distill.path import from_x0
 from amd.distill.rollout import grid
 

@@ -14,7 +14,7 @@ from amd.backbones.base import backbone
 from amd.backbones.clip_critic import ClipCritic
 from amd.backbones.wan import WanBackbone, settings
 from amd.backbones.wan_block import attend, rotations
-from amd.config.schema import WanSize
+from amd.config.schema.sizes import WanSize
 
 SMALL = WanSize(patch=2, width=1536, depth=30, heads=12, ffn=8960, context=4096)
 LARGE = WanSize(patch=2, width=5120, depth=40, heads=40, ffn=13824, context=4096)

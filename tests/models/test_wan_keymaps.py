@@ -14,7 +14,7 @@ from amd.backbones.sit import SiTBackbone
 from amd.backbones.wan import Wan, WanBackbone
 from amd.backbones.wan_keymaps import load_wan, renamed, unwrapped
 from amd.backbones.wan_streaming import StreamingWan
-from amd.config.schema import SiTSize, Streaming, WanSize
+from amd.config.schema.sizes import SiTSize, Streaming, WanSize
 
 T2V = WanSize(patch=2, width=1536, depth=30, heads=12, ffn=8960, context=4096)  # 1.3B
 I2V = SIZE.model_copy(update={"image_context": IMAGES})

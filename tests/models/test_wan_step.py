@@ -7,7 +7,7 @@ from wans import SIZE, inputs, stirred
 
 from amd.backbones.wan import WanBackbone
 from amd.backbones.wan_streaming import StreamingWan
-from amd.config.schema import Streaming
+from amd.config.schema.sizes import Streaming
 from amd.distill.methods import row
 from amd.distill.noise import Noise
 from amd.distill.step import Batch, step

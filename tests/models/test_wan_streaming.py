@@ -8,7 +8,7 @@ from wans import SHAPE, SIZE, inputs, stirred
 from amd.backbones.base import backbone
 from amd.backbones.wan import WanBackbone
 from amd.backbones.wan_streaming import Memory, StreamingWan
-from amd.config.schema import Streaming
+from amd.config.schema.sizes import Streaming
 
 LONG = (4, 8, 4, 4)
 CAUSAL = Streaming(chunk=2, window=5, sink=1)  # a chunk, the first frame, and two before it

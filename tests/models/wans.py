@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from amd.config.schema import WanSize
+from amd.config.schema.sizes import WanSize
 
 SHAPE = (4, 6, 8, 6)  # no two sides of the grid of tokens are equal
 CONTEXT, IMAGES = 16, 10

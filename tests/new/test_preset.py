@@ -9,7 +9,8 @@ from amd.config.flags import Flags
 from amd.config.load import Library, Run, load
 from amd.config.methods import DATA_READERS, GROUPED, SHRINKING, TAKES, TETHERED
 from amd.config.preset import Material, documents, reward_of, write
-from amd.config.schema import Asset, UNetSize
+from amd.config.schema.assets import Asset
+from amd.config.schema.sizes import UNetSize
 
 FILE = Asset(file="teacher/x", sha256="0" * 64)
 SIZES = {

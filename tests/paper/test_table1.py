@@ -3,7 +3,7 @@
 import pytest
 
 from amd.config.methods import GROUPED, REWARDED, SHRINKING, TAKES
-from amd.config.schema import Numbers
+from amd.config.schema.system import Numbers
 from amd.distill.methods import METHODS, TABLE_1, row, taxonomy
 
 COLUMNS = ("operator", "external", "renoise", "real", "fake")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amd.backbones.toy import mixture
-from amd.config.schema import PlaneSizes
+from amd.config.schema.sizes import PlaneSizes
 from amd.distill.methods import row
 from amd.distill.noise import Noise
 from amd.rewards.toy import plane_reward

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from amd.config.load import load
-from amd.config.schema import Clip, Data, Pretraining, VideoSizes
+from amd.config.schema.assets import Clip, Data
+from amd.config.schema.sizes import Pretraining, VideoSizes
 from amd.data.captioned import captioned
 from amd.data.emoji import COLOURS, VOCABULARY
 from amd.distill.noise import Noise

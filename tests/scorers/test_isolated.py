@@ -15,7 +15,7 @@ from layouts import MED, PROMPTS, WORDS, reward_weights
 
 from amd.config import plan
 from amd.config.load import Run, load
-from amd.config.schema import Asset, Scorer
+from amd.config.schema.assets import Asset, Scorer
 from amd.config.served import PACKAGES
 from amd.data.prompts import PromptSet
 from amd.measure import isolated

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import load
-from amd.config.schema import Clip, Scorer
+from amd.config.schema.assets import Clip, Scorer
 from amd.data.prompts import PromptSet
 from amd.measure import films, isolated, isolated_clips
 from amd.measure.films import read_films, write_film, write_films

@@ -16,7 +16,7 @@ from amd.backbones.base import Backbone, Precision
 from amd.backbones.critic import Critic
 from amd.backbones.sit import SiTBackbone
 from amd.backbones.unet import UNetBackbone
-from amd.config.schema import SiTSize, UNetSize
+from amd.config.schema.sizes import SiTSize, UNetSize
 from amd.distill.noise import generator
 from amd.train.devices import Ranks, leave, ranks
 from amd.train.sharding import part, shard, sharded, views, whole

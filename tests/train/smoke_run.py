@@ -18,7 +18,7 @@ import torch
 from amd.backbones.sit import SiTBackbone
 from amd.config import plan
 from amd.config.load import Library, Run, load
-from amd.config.schema import LoRA, Numbers
+from amd.config.schema.system import LoRA, Numbers
 from amd.distill.noise import generator
 from amd.rewards.classifier import Classifier
 from amd.train.artifact import write_artifact

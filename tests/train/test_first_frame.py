@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from amd.config.load import Run, load
-from amd.config.schema import Asset, Autoencoder, Clip, ImageEncoder
+from amd.config.schema.assets import Asset, Autoencoder, Clip, ImageEncoder
 from amd.train.conditions import NOBODY, Texts, asked_for
 from amd.train.first_frame import Begun, begins, begun, pictures_of, with_grey
 from amd.train.networks import blank

@@ -15,7 +15,7 @@ from shared_out import look
 from smoke_run import Case, ranked_attempt
 
 from amd.backbones.unet import UNetBackbone
-from amd.config.schema import UNetSize
+from amd.config.schema.sizes import UNetSize
 from amd.train.artifact import read_artifact, read_meta
 from amd.train.devices import ranks
 from amd.train.loop import distill

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from smoke_run import ranked_attempt
 
 from amd.config import plan
-from amd.config.schema import VIDEO
+from amd.config.schema.closed import VIDEO
 from amd.distill.rollout import grid as times
 from amd.distill.types import Conditioning
 from amd.measure.films import read_films

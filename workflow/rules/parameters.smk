@@ -2,7 +2,7 @@
 import hashlib
 from functools import cache
 
-from amd.config.schema import PROMPTED
+from amd.config.schema.closed import PROMPTED
 
 
 def digest(verb):

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from amd.config.checks.systems import belongs
 from amd.config.read import unknown
-from amd.config.schema import PROMPTED, VIDEO, Benchmark, Domain
+from amd.config.schema.closed import PROMPTED, VIDEO
+from amd.config.schema.domain import Domain
+from amd.config.schema.tables import Benchmark
 from amd.config.served import FPS, PACKAGES, clashes, served
 
 if TYPE_CHECKING:

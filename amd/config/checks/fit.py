@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 
-from amd.config.schema import VIDEO, Domain, Scale, System, TextSizes, VideoSizes
+from amd.config.schema.closed import VIDEO
+from amd.config.schema.domain import Domain
+from amd.config.schema.scale import Scale
+from amd.config.schema.sizes import TextSizes, VideoSizes
+from amd.config.schema.system import System
 
 
 def misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from amd.config.checks.systems import belongs
-from amd.config.schema import Problem
+from amd.config.schema.problem import Problem
 
 if TYPE_CHECKING:
     from amd.config.load import Library

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from amd.config.checks.fit import misfit
 from amd.config.methods import GROUPED
 from amd.config.read import unknown
-from amd.config.schema import PROMPTED, RULES, Scale, Track, TrackSizes
+from amd.config.schema.closed import PROMPTED, Track
+from amd.config.schema.scale import RULES, Scale
+from amd.config.schema.sizes import TrackSizes
 
 if TYPE_CHECKING:
     from amd.config.load import Library

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from amd.config.methods import SHRINKING, TAKES
 from amd.config.read import unknown
-from amd.config.schema import VIDEO, ScorerArchitecture, System, VideoSizes
+from amd.config.schema.closed import VIDEO, ScorerArchitecture
+from amd.config.schema.sizes import VideoSizes
+from amd.config.schema.system import System
 
 if TYPE_CHECKING:
     from amd.config.load import Library

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from amd.config.methods import TAKES
 from amd.config.read import unknown
-from amd.config.schema import Figure, Table
+from amd.config.schema.tables import Figure, Table
 
 if TYPE_CHECKING:
     from amd.config.load import Library

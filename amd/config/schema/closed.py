@@ -1,4 +1,8 @@
-"""What all of them are: closed, and made of the same few types."""
+"""What every type of this folder is: closed, and made of the same few.
+
+The folder says what an experiment is: every key that a user may write in config/, with its unit and its range. Pydantic
+only, no torch: a dry run reads it. Unknown keys are refused; `amd/config/load.py` names file, key and value.
+"""
 
 from typing import Annotated, Literal
 
