@@ -1,12 +1,31 @@
 """Whether a scale can run on a domain."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from amd.config.schema.closed import VIDEO
+from amd.config.read import unknown
+from amd.config.schema.closed import VIDEO, Track
 from amd.config.schema.domain import Domain
 from amd.config.schema.scale import Scale
 from amd.config.schema.sizes import TextSizes, VideoSizes
 from amd.config.schema.system import System
+
+if TYPE_CHECKING:
+    from amd.config.load import Library
+
+
+def of_domains(
+    library: "Library", document: Any, scale: Scale, domains: Mapping[Track, str], said: str
+) -> Iterator[str]:
+    """That each domain of `domains`, in `document`, is of its track and fits the scale; `said` where it does not."""
+    for track, name in domains.items():
+        here = document.at("domains", track)
+        if name not in library.domains:
+            yield f"{here}: {unknown(name, 'domain', library.domains)}"
+        elif library.domains[name].track != track:
+            yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
+        elif (complaint := misfit(scale, library.domains[name], library.systems)) is not None:
+            yield f"{here}: {name!r} {said}: {complaint}"
 
 
 def misfit(scale: Scale, domain: Domain, systems: Mapping[str, System]) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from amd.config.checks.domains import of_domain
-from amd.config.checks.fit import misfit
+from amd.config.checks.fit import of_domains
 from amd.config.checks.plane import of_problem
 from amd.config.checks.scales import of_scale
 from amd.config.checks.systems import of_system
@@ -45,14 +45,8 @@ def of_choice(library: "Library") -> Iterator[str]:
     if choice.scale not in library.scales:
         yield f"{document.at('scale')}: {unknown(choice.scale, 'scale', library.scales)}"
         return
-    for track, name in choice.domains.items():
-        here = document.at("domains", track)
-        if name not in library.domains:
-            yield f"{here}: {unknown(name, 'domain', library.domains)}"
-        elif library.domains[name].track != track:
-            yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
-        elif (complaint := misfit(library.scales[choice.scale], library.domains[name], library.systems)) is not None:
-            yield f"{here}: {name!r} does not fit scale '{choice.scale}': {complaint}"
+    scale = library.scales[choice.scale]
+    yield from of_domains(library, document, scale, choice.domains, f"does not fit scale '{choice.scale}'")
     for goal, wanted in choice.goals.items():
         for kind, noun, known in (("tables", "table", library.tables), ("figures", "figure", library.figures)):
             for i, name in enumerate(getattr(wanted, kind)):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
-from amd.config.checks.fit import misfit
+from amd.config.checks.fit import of_domains
 from amd.config.methods import GROUPED
 from amd.config.read import unknown
 from amd.config.schema.closed import PROMPTED, Track
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
 def of_scale(library: "Library", scale: Scale) -> Iterator[str]:
     """A scale: its domains, sizes and footprints."""
     document = library.documents["scales"][scale.name]
-    for track, name in scale.domains.items():
-        here = document.at("domains", track)
-        if name not in library.domains:
-            yield f"{here}: {unknown(name, 'domain', library.domains)}"
-        elif library.domains[name].track != track:
-            yield f"{here}: domain '{name}' is of track {library.domains[name].track}, not {track}"
-        elif (complaint := misfit(scale, library.domains[name], library.systems)) is not None:
-            yield f"{here}: {name!r} does not fit: {complaint}"
+    yield from of_domains(library, document, scale, scale.domains, "does not fit")
     if scale.klass is not None:
         yield from _sizes(library, document, scale.klass, "class")
     for track in PROMPTED:
