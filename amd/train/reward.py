@@ -66,7 +66,7 @@ def build_codec(
     if settings.factor is not None:
         from amd.backbones.shuffle import PixelShuffleCodec
 
-        return PixelShuffleCodec(settings.factor, settings.scaling, settings.shift)
+        return PixelShuffleCodec(settings.factor, settings.scaling, settings.shift, settings.frames or 1)
     if settings.kind == "wan":
         from amd.backbones.video_codec import load_clip_autoencoder
 

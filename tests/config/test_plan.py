@@ -86,10 +86,7 @@ def test_scoring_reads_samples_and_both_classifiers(library: Library):
 
 
 def test_tables_without_systems_say_why(library: Library):
-    reasons = {name: plan.reason_not_runnable(library, table) for name, table in library.tables.items()}
-    quoted = {name for name, reason in reasons.items() if reason == "none of its rows names a system"}
-    assert quoted == {"table6", "table10", "table11"}
-    assert {reason for name, reason in reasons.items() if name not in quoted} == {None}
+    assert {plan.reason_not_runnable(library, table) for table in library.tables.values()} == {None}
     rows = [row.model_copy(update={"system": None}) for row in library.tables["table7"].rows]
     quoted = library.tables["table7"].model_copy(update={"rows": rows})
     assert plan.reason_not_runnable(library, quoted) == "none of its rows names a system"

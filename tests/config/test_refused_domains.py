@@ -73,6 +73,36 @@ EDITED = {
 }
 
 SET = {
+    "latents that the shuffle does not make": (
+        "domains/clips.yaml",
+        "latents",
+        [48, 6],
+        [
+            "domains/clips.yaml: latents (line",
+            "the latents are (48, 3, 6, 12); this shuffle makes (48, 3, 12, 12)",
+        ],
+    ),
+    "frames that do not fill latent ones": (
+        "domains/clips.yaml",
+        "clip.frames",
+        10,
+        [
+            "domains/clips.yaml: autoencoder (line",
+            "10 frames of 24 x 24 do not fit: 1 frame alone, then 4 in a latent one",
+        ],
+    ),
+    "frames of pictures": (
+        "domains/emoji.yaml",
+        "autoencoder.frames",
+        4,
+        ["domains/emoji.yaml: autoencoder.frames", "4; a picture is one, leave it out"],
+    ),
+    "frames of an autoencoder that knows its own": (
+        "domains/wan.yaml",
+        "autoencoder.frames",
+        4,
+        ["domains/wan.yaml: autoencoder", "a wan has no shift and no frames"],
+    ),
     # what is wrong: (file, key, its value or ... for none, what the message must say)
     "no encoder": (
         "domains/emoji.yaml",

@@ -54,6 +54,37 @@ def test_clips_are_rearranged_frame_by_frame():
         assert torch.equal(codec.decode(latents)[:, :, frame], codec.decode(latents[:, :, frame]))
 
 
+@pytest.mark.parametrize("frames", [2, 4])
+def test_frames_become_channels_and_come_back_the_first_alone(frames):
+    bytes_ = torch.randint(256, (2, 3, 2 * frames + 1, 4, 6), generator=torch.Generator().manual_seed(0))
+    codec = PixelShuffleCodec(2, 2.9, 0.6, frames)
+    pixels = bytes_.float() / 127.5 - 1
+    latents = codec.encode(pixels)
+    assert latents.shape == (2, 12 * frames, 3, 2, 3)
+    assert torch.equal(((codec.decode(latents) + 1) * 127.5).round().long(), bytes_)
+    alone = PixelShuffleCodec(2, 2.9, 0.6)
+    for place in range(frames):  # of a latent frame: its channels are those of its frames, in order
+        channels = slice(12 * place, 12 * (place + 1))
+        assert torch.equal(latents[:, channels, 0], alone.encode(pixels[:, :, 0]))
+        assert torch.equal(latents[:, channels, 2], alone.encode(pixels[:, :, 1 + frames + place]))
+
+
+def test_what_a_frame_is_does_not_depend_on_those_after_it():
+    codec, clips = PixelShuffleCodec(2, 2.9, 0.6, 4), torch.randn(2, 3, 9, 4, 6)
+    latents = codec.encode(clips)
+    assert torch.equal(codec.encode(clips[:, :, :5]), latents[:, :, :2])
+    assert torch.equal(codec.decode(latents[:, :, :2]), codec.decode(latents)[:, :, :5])
+    assert torch.equal(codec.encode(clips[:, :, 0]), latents[:, :, 0])  # a picture is a clip's first frame
+    assert torch.equal(codec.decode(latents[:, :, 0]), codec.decode(latents)[:, :, 0])
+
+
+def test_the_first_frame_is_the_mean_of_what_its_channels_say():
+    latents = torch.randn(1, 48, 1, 2, 2)
+    codec = PixelShuffleCodec(2, 2.9, 0.6, 4)
+    said = torch.stack([PixelShuffleCodec(2, 2.9, 0.6).decode(part) for part in latents[:, :, 0].chunk(4, 1)])
+    torch.testing.assert_close(codec.decode(latents)[:, :, 0], said.mean(0))
+
+
 def test_noise_is_not_read():
     pixels = torch.randn(1, 3, 4, 4)
     codec = PixelShuffleCodec(2)
@@ -65,3 +96,7 @@ def test_what_makes_no_sense_is_refused():
         PixelShuffleCodec(0)
     with pytest.raises(ValueError, match=r"scaling -1\.0"):
         PixelShuffleCodec(2, -1.0)
+    with pytest.raises(ValueError, match="factor 2, frames 0"):
+        PixelShuffleCodec(2, frames=0)
+    with pytest.raises(ValueError, match=r"7 frames: with 4 in a latent one a clip has 1, 5, 9, \.\.\. of them"):
+        PixelShuffleCodec(2, frames=4).encode(torch.zeros(1, 3, 7, 4, 4))

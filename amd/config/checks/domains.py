@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from amd.config.checks.systems import belongs
-from amd.config.read import unknown
+from amd.config.read import Document, unknown
 from amd.config.schema.closed import PROMPTED, VIDEO
 from amd.config.schema.domain import Domain
 from amd.config.schema.tables import Benchmark
@@ -20,6 +20,7 @@ def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
     if domain.autoencoder is None and domain.latents != domain.pixels:
         here = document.at("latents")
         yield f"{here}: {domain.latents} differ from pixels {domain.pixels}, but there is no autoencoder"
+    yield from _of_shuffle(document, domain)
     if domain.track == "class" and domain.classes == 0:
         yield f"{document.at('classes')}: missing; a domain of the class track has some"
     if domain.track in PROMPTED and not domain.panel:
@@ -65,6 +66,34 @@ def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
     if domain.judge.system is not None and domain.judge.system == domain.reward.system:
         here = document.at("judge", "system")
         yield f"{here}: {domain.judge.system!r} is the training reward too; a judge must differ"
+
+
+def _of_shuffle(document: Document, domain: Domain) -> Iterator[str]:
+    """Latents that a rearrangement of the pixels does not give."""
+    codec = domain.autoencoder
+    if codec is None or codec.factor is None:
+        return
+    channels, *time, height, width = domain.pixel_shape
+    each = codec.frames or 1
+    if codec.frames and not time:
+        yield f"{document.at('autoencoder', 'frames')}: {each}; a picture is one, leave it out"
+        return
+    after, over = divmod(time[0] - 1, each) if time else (0, 0)
+    if over or height % codec.factor or width % codec.factor:
+        found = f"{time[0]} frames of {height} x {width}" if time else f"pixels of {height} x {width}"
+        yield (
+            f"{document.at('autoencoder')}: {found} do not fit: 1 frame alone, then {each} in a latent one, in "
+            f"squares of {codec.factor} x {codec.factor}"
+        )
+        return
+    right = (
+        channels * codec.factor**2 * each,
+        *((after + 1,) if time else ()),
+        height // codec.factor,
+        width // codec.factor,
+    )
+    if right != domain.latent_shape:
+        yield f"{document.at('latents')}: the latents are {domain.latent_shape}; this shuffle makes {right}"
 
 
 def _unserved(library: "Library", domain: Domain, benchmark: Benchmark) -> Iterator[str]:

@@ -27,12 +27,13 @@ class Autoencoder(Closed):
     """Between pixels and latents; absent where the network works in pixels.
 
     kl: a diffusers AutoencoderKL from its file. wan: its AutoencoderKLWan, of clips, which knows its own scaling.
-    shuffle: f x f pixels into channels, without loss.
+    shuffle: f x f pixels into channels, without loss; of clips those of several frames, where it has `frames`.
     """
 
     kind: Literal["kl", "wan", "shuffle"] = "kl"
     asset: Asset | None = None  # of a kl or a wan
     factor: Positive | None = None  # f of a shuffle
+    frames: Positive | None = None  # of a shuffle of clips: frames of pixels per latent one, after the first; None: 1
     scaling: Rate = 1.0  # latents are multiplied by it (SD VAE: 0.18215, SDXL's 0.13025)
     shift: float = 0.0  # of a shuffle: the pixels' mean, taken away first
 
@@ -42,8 +43,8 @@ class Autoencoder(Closed):
             self.factor is not None
         ):
             raise ValueError("a kl and a wan have an asset and no factor, a shuffle a factor and no asset")
-        if self.kind != "shuffle" and self.shift:
-            raise ValueError(f"a {self.kind} has no shift")
+        if self.kind != "shuffle" and (self.shift or self.frames):
+            raise ValueError(f"a {self.kind} has no shift and no frames")
         if (self.kind == "wan") == ("scaling" in self.model_fields_set):
             raise ValueError("a wan knows its own scaling; of the others it must be given")
         return self
