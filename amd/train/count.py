@@ -47,7 +47,7 @@ def count(module: nn.Module, call: Callable[[], Tensor], *, fused: bool, backwar
     `fused`: attention without its matrix of scores, as a GPU's kernels have it. Modules run in float32 here whatever
     they choose: autocast is not known on the meta device.
     """
-    with patch.object(torch, "autocast", lambda *_, **__: nullcontext()):
+    with patch.object(torch, "autocast", lambda *_, **__: nullcontext()), Shapes():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             call()
         with _attention(fused):
@@ -64,6 +64,54 @@ def count(module: nn.Module, call: Callable[[], Tensor], *, fused: bool, backwar
 def parameters(module: nn.Module) -> int:
     """How many."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+class Shapes(TorchDispatchMode):
+    """An operation on the meta device gives what it gave for these shapes before: to work them out anew takes longer.
+
+    Views and what works in place are left alone, as everything is that shares a storage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[Any, list[tuple[Any, ...]]] = {}
+        self.pure: dict[Any, bool] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Let it happen once."""
+        kwargs = kwargs or {}
+        if func not in self.pure:
+            schema = func._schema
+            makes = all(str(each.type) == "Tensor" for each in schema.returns)
+            fixed = not any(each.alias_info for each in (*schema.arguments, *schema.returns))
+            self.pure[func] = makes and fixed and len(schema.returns) > 0
+        key = self._key((func, args, tuple(kwargs.items()))) if self.pure[func] else None
+        if key is None:
+            return func(*args, **kwargs)
+        if key not in self.seen:
+            out = func(*args, **kwargs)
+            made = (out,) if isinstance(out, Tensor) else out
+            if all(isinstance(each, Tensor) and each.is_meta for each in made) and not _shares(made, (args, kwargs)):
+                self.seen[key] = [(each.shape, each.stride(), each.dtype) for each in made]
+            return out
+        made = [torch.empty_strided(s, t, dtype=d, device="meta") for s, t, d in self.seen[key]]
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def _key(self, value: Any) -> Any:
+        """Of all that an operation is told; None where a tensor has values."""
+        if isinstance(value, Tensor):
+            return (value.shape, value.stride(), value.dtype) if value.is_meta else None
+        if isinstance(value, (tuple, list)):
+            parts = tuple(map(self._key, value))
+            return None if None in parts else parts
+        return type(value), value  # 1, 1.0 and True are no equals here
+
+
+def _shares(made: Any, told: Any) -> bool:
+    """Whether a storage is more than one tensor's; `_unsafe_view` does not say so in its schema."""
+    there = {tensor.untyped_storage()._cdata for tensor in tree_leaves(told) if isinstance(tensor, Tensor)}
+    fresh = {tensor.untyped_storage()._cdata for tensor in made}
+    return len(fresh) < len(made) or not fresh.isdisjoint(there)
 
 
 class Live(TorchDispatchMode):

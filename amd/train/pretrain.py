@@ -117,9 +117,9 @@ def convert(run: Run, out: Path) -> None:
 def teacher_task(run: Run, device: torch.device) -> Task:
     """The network's own diffusion loss: flow matching of a SiT or a Wan, eps of a UNet. From scratch, or from a start.
 
-    Of clips the first iterations may see stills, a frame of each of as many clips as a clip has latent frames, at the
+    Of clips the first iterations may see single latent frames (`stills`), one of each of F times as many clips, at the
     cost of a batch of clips: shapes and words are learned from pictures, as the published video models learn them, and
-    motion after them. A still is a clip of one latent frame.
+    what belongs together over time after them. Where a latent frame holds several of pixels, it shows some motion.
     Of image to video every clip is told its own first frame.
     """
     sizes, domain = run.sizes.teacher, run.domain
@@ -129,21 +129,18 @@ def teacher_task(run: Run, device: torch.device) -> Task:
             "it, the domain has data, and its network sees pixels; else the domain names a published teacher"
         )
     x, index_of, known = _shown(run, device)
-    begun, encode = _begun(run, x, device), build_encoder(run, device)
-    pixels, x = x, encode(x, x)  # pixels or their rearrangement: there is nothing to draw
+    begun = _begun(run, x, device)
+    x = build_encoder(run, device)(x, x)  # pixels or their rearrangement: there is nothing to draw
     module = blank(run).to(device) if run.start is None else widened(run, weights(run.start), device)
     module.precision = run.scale.precision
     stills, frames = sizes.stills or 0, x.shape[2]
 
     def loss(noise: Noise) -> Tensor:
         index = noise.integers("images", len(x))
-        cond = {**known.of(index_of[index]), **begun(index)}
+        clean, cond = x[index], {**known.of(index_of[index]), **begun(index)}
         if noise.iteration < stills:
-            which = torch.arange(len(index), device=index.device), noise.integers("frame", pixels.shape[2])
-            picture = pixels[index].transpose(1, 2)[which][:, :, None]  # (b, 3, 1, H, W)
-            clean = encode(picture, picture)
-        else:
-            clean = x[index]
+            frame = noise.integers("frame", frames)
+            clean = clean[torch.arange(len(index), device=index.device), :, frame][:, :, None]
         eps, t = noise.normal("eps", tuple(clean.shape[1:])), shifted(noise.uniform("t"), sizes.shift or 1)
         dropped = noise.uniform("dropout") < sizes.label_dropout
         told = {key: torch.where(rows(dropped, value).bool(), null, value) for key, value, null in _beside(known, cond)}
