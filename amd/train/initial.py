@@ -108,7 +108,7 @@ def regression(module: Backbone, found: Trajectories, asked: Conditions, chunk: 
     x, frames = found.x[rows].to(device), found.x.shape[2]
     which = torch.stack([noise.integers(f"time {place}", len(found.times)) for place in range(frames // chunk)], 1)
     which = which.repeat_interleave(chunk, 1)  # (b, F)
-    at = torch.arange(len(rows))[:, None], which.cpu(), slice(None), torch.arange(frames)[None, :]
+    at = rows[:, None], which.cpu(), slice(None), torch.arange(frames)[None, :]
     x_t = found.x_t[at].transpose(1, 2).to(device)  # (b, F, C, H, W) -> (b, C, F, H, W)
     cond = asked.of(found.prompt[rows].to(device))
     told = module.masked(x, x_t, found.times.to(device)[which], cond)  # type: ignore[operator]
