@@ -27,6 +27,7 @@ TRAVEL = (0.25, 0.36)  # of the shorter side, over the clip
 MARGIN = 1 / 32  # of the shorter side, between objects and the border
 CANDIDATES = 64  # arrangements tried at once
 SHRINK = (1.0, 0.85, 0.7)
+DRAWS = 16  # of sizes, ways and places, until objects are apart: of what moves towards each other most are not
 Drawn = NDArray[np.float32]  # (..., 4): colours in [0, 255] times alpha, and alpha in [0, 1]
 
 
@@ -145,29 +146,30 @@ def _arrange(
     """(n, F, 4): inside the frame and apart from each other, in every frame. What is drawn does not depend on what is
     asked for, so that rows that differ in one respect give clips that do."""
     side, n = min(height, width), len(objects)
-    share, travel = random.random(MOST)[:n], side * random.uniform(*TRAVEL, MOST)[:n]
     time = np.linspace(-0.5, 0.5, frames)
     changes = np.array([{"growing": 1, "shrinking": -1, "steady": 0}[each["size"]] for each in motion])
     slope = 2 * (GROWTH - 1) / (GROWTH + 1) * changes
     scale = 1 + slope[:, None] * time  # (n, F)
-    velocity = travel[:, None] * np.array([DIRECTIONS[each["direction"]] for each in motion])
-    offset = velocity[:, None] * time[:, None]  # (n, F, 2)
+    directions = np.array([DIRECTIONS[each["direction"]] for each in motion])
     shape = np.array([sprites()[it].shape[1::-1] for it in objects])  # (n, 2) width, height
     bounds = np.array([CHANGING if changed else EXTENT[n] for changed in changes])
-    extent = side / 32 * (bounds[:, 0] + share * (bounds[:, 1] - bounds[:, 0]))
-    place = random.random((CANDIDATES, MOST, 2))[:, :n]
     frame, margin = np.array([width, height]), MARGIN * side
-    for shrink in SHRINK:
-        half = (shrink * extent / shape.max(1))[:, None] * shape / 2  # (n, 2)
-        reach = scale[..., None] * half[:, None]  # (n, F, 2)
-        low, high = margin - (offset - reach).min(1), frame - margin - (offset + reach).max(1)  # (n, 2) of the middle
-        if (low > high).any():
-            continue
-        centre = (low + place * (high - low))[:, :, None] + offset  # (CANDIDATES, n, F, 2)
-        boxes = np.concatenate((centre - reach, centre + reach), axis=-1)
-        apart = np.flatnonzero(_apart(boxes, margin))
-        if len(apart):
-            return boxes[apart[0]]
+    for _ in range(DRAWS):
+        share, travel = random.random(MOST)[:n], side * random.uniform(*TRAVEL, MOST)[:n]
+        place = random.random((CANDIDATES, MOST, 2))[:, :n]
+        offset = (travel[:, None] * directions)[:, None] * time[:, None]  # (n, F, 2)
+        extent = side / 32 * (bounds[:, 0] + share * (bounds[:, 1] - bounds[:, 0]))
+        for shrink in SHRINK:
+            half = (shrink * extent / shape.max(1))[:, None] * shape / 2  # (n, 2)
+            reach = scale[..., None] * half[:, None]  # (n, F, 2)
+            low, high = margin - (offset - reach).min(1), frame - margin - (offset + reach).max(1)  # (n, 2), middles
+            if (low > high).any():
+                continue
+            centre = (low + place * (high - low))[:, :, None] + offset  # (CANDIDATES, n, F, 2)
+            boxes = np.concatenate((centre - reach, centre + reach), axis=-1)
+            apart = np.flatnonzero(_apart(boxes, margin))
+            if len(apart):
+                return boxes[apart[0]]
     raise ValueError(f"no arrangement of its {n} objects keeps them apart in {frames} frames of {height} x {width}")
 
 

@@ -203,3 +203,11 @@ def test_what_cannot_be_filmed_is_refused(include, motion, complaint):
 def test_a_clip_that_is_too_small_is_refused(shape):
     with pytest.raises(ValueError, match="at least 2 frames and sides of 24 pixels"):
         film(draw_motion(0, 0), 0, *shape)
+
+
+def test_every_prompt_has_a_first_frame_though_its_first_draws_may_collide():
+    """Two that move across each other's way: not every draw of sizes and places keeps them apart."""
+    include = [{"class": "square", "count": 1, "color": colour} for colour in ("green", "red")]
+    row = moving(include, [{"direction": way, "size": "steady"} for way in ("right", "down")], "alike")
+    for seed in range(400):
+        film(row, seed, 9, 24, 24)
