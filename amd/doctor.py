@@ -9,10 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from amd.config.load import Library
-from amd.config.schema.assets import Asset
+from amd.config.schema.assets import Asset, Scorer
+from amd.config.schema.domain import Domain
+from amd.config.served import PACKAGES, SEVERAL
+
+if TYPE_CHECKING:
+    from amd.measure.isolated import Environment
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MARK = {"good": "ok", "bare": "--", "bad": "!!"}
@@ -159,21 +164,25 @@ def _assets(library: Library, scale: str) -> Iterator[Finding]:
         domain = library.domain(scale, track)
         if domain.data is not None:
             yield _source(domain.data.source)
+        published = [given for given in (domain.teacher, domain.initial) if given is not None]
         assets = [
             *(domain.data.assets if domain.data else []),
-            *([domain.teacher.asset, *(domain.teacher.shards or [])] if domain.teacher else []),
+            *(domain.real.assets if domain.real else []),
+            *(asset for given in published for asset in (given.asset, *(given.shards or []))),
             *([domain.autoencoder.asset] if domain.autoencoder and domain.autoencoder.asset else []),
             *(domain.encoder.assets if domain.encoder else []),
+            *(domain.image_encoder.assets if domain.image_encoder else []),
             *(asset for prompts in domain.prompts.values() for asset in prompts.assets),
             *(asset for scorer in domain.panel.values() for asset in scorer.assets),
             *domain.reward.assets,
             *domain.judge.assets,
         ]
         if domain.released:
-            published = [system.release for system in library.systems.values() if system.release is not None]
-            assets += [asset for release in published for asset in (*release.files.values(), release.lora) if asset]
+            released = [system.release for system in library.systems.values() if system.release is not None]
+            assets += [asset for release in released for asset in (*release.files.values(), release.lora) if asset]
         for asset in {asset.file: asset for asset in assets}.values():
             yield _asset(asset, library.choice.mirror)
+        yield from _environments(domain)
         made = [name for name in (domain.reward.system, domain.judge.system) if name]
         if domain.teacher is None:
             made.append("the teacher")
@@ -181,6 +190,47 @@ def _assets(library: Library, scale: str) -> Iterator[Finding]:
             yield Finding("good", domain.name, f"{', '.join(made)}: trained here")
     if not library.scales[scale].domains:
         yield Finding("good", "plane", "nothing: its teachers are formulas, or trained here")
+
+
+def _environments(domain: Domain) -> Iterator[Finding]:
+    """Those of the packages in its panel, and what in them nobody installs by itself."""
+    members = {stem: scorer for stem, scorer in domain.panel.items() if scorer.scorer == "package"}
+    if not members:
+        return
+    from amd.measure import isolated
+
+    made: dict[str, isolated.Environment | None] = {}
+    for name in dict.fromkeys(PACKAGES[scorer.name] for scorer in members.values()):
+        try:
+            made[name] = isolated.find(name)
+            yield Finding("good", "environment", f"{name}: {isolated.ENVIRONMENTS / name}")
+        except isolated.NotMade as error:
+            made[name] = None
+            yield Finding("bare", "environment", f"{error}, or let the workflow make it")
+    for stem, scorer in members.items():
+        name = PACKAGES[scorer.name]
+        yield from _built(domain.name, stem, scorer, name, made[name])
+
+
+def _built(domain: str, stem: str, scorer: Scorer, name: str, environment: "Environment | None") -> Iterator[Finding]:
+    """Packages that no index has, where a dimension is asked that needs one."""
+    from amd.measure.isolated_clips import scorer_of, unbuilt
+    from amd.measure.video_panel import left_out
+
+    without = left_out(scorer)
+    asked = [each for each in SEVERAL.get(stem, ()) if each not in without]
+    absent = unbuilt(name, asked, environment)
+    for package in dict.fromkeys(getattr(scorer_of(name), "BUILT", {}).values()):
+        if lost := [dimension for dimension, each in absent.items() if each == package]:
+            more = " ".join([*without, *lost])
+            words = (
+                f"not in environment {name}, and {', '.join(lost)} need it; no package index has it: once the "
+                f"environment is made, build it as workflow/envs/{name}/scorer.py says, or leave them out, which every "
+                f'score then says: config/domains/{domain}.yaml: panel.{stem}.settings: {{without: "{more}"}}'
+            )
+            yield Finding("bad", package, words)
+        elif any(scorer_of(name).BUILT.get(each) == package for each in asked):
+            yield Finding("good", package, f"in environment {name}")
 
 
 def _source(name: str) -> Finding:

@@ -2,22 +2,26 @@
 
     OMP_NUM_THREADS=1 python benchmarks/streaming.py       # two minutes; --rounds for more
 
-The student is the video track's at scale tiny (`config/systems/wan-longlive.yaml`: four steps, chunks of 3 latent
-frames, a window of 9 of which 3 are the sink), with random weights. Memory: the most bytes of tensors that are alive at
-once, weights aside, in clips as long as the training's, twice and ten times as long; once where every chunk is dropped
-when the next one is made, once by the rollout of a training or a sampling, which returns the clip and the student's
-inputs. In a clip of the training's length the window is not yet full when its last chunk is made.
+The student is the video track's at scale tiny (`config/systems/wan-longlive.yaml`, with the sizes of
+`config/scales/tiny.yaml`), with random weights. Memory: the most bytes of tensors alive at once, weights aside,
+in clips as long as the training's, twice and ten times as long: where every chunk is dropped when the next one is made;
+as `amd sample --frames` makes, decodes and stores them; and by the rollout of a training, which returns the clip and
+the student's inputs. Between twice and ten times the first two must not differ.
 
-Cost: a chunk that reads a full window is four denoising passes and one over the clean chunk, which is remembered. It
-cannot do without five forward passes of the bidirectional network over the chunk's tokens, and without attention from
-these to the remembered keys, in every block of each pass; both are measured by themselves. CPU time, interleaved.
+Cost: a chunk that reads a full window is as many denoising passes as the student has steps, and one over the clean
+chunk, which is remembered. It cannot do without so many forward passes of the bidirectional network over the chunk's
+tokens, and without attention from these to the remembered keys, in every block of each pass; both are measured by
+themselves. CPU time, interleaved.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from clock import beside, seconds
@@ -33,8 +37,13 @@ from amd.config.schema.closed import Precision
 from amd.distill.methods import row
 from amd.distill.noise import Noise
 from amd.distill.rollout import chunks, grid
-from amd.distill.types import Cast, Conditioning, Trajectory
+from amd.distill.types import Cast, Condition, Conditioning, Trajectory
+from amd.measure.films import Film
+from amd.measure.judge import to_uint8
+from amd.measure.longer import longer, parts_of
+from amd.measure.sample import Sampler
 from amd.train.networks import blank
+from amd.train.reward import build_decoder, build_parts_decoder
 from amd.train.threads import threads
 
 TIMES = (1, 2, 10)  # as long as the training's clips
@@ -45,8 +54,10 @@ class Setting:
     """A student and the bidirectional network of the same weights, what they are asked, and the rollout."""
 
     def __init__(self, precision: Precision, rows: int | None = None) -> None:
-        run = load(Path(__file__).resolve().parents[1] / "config").run("wan-longlive", "tiny", 0)
+        library = load(Path(__file__).resolve().parents[1] / "config")
+        run = library.run("wan-longlive", "tiny", 0)
         assert run.domain.encoder is not None
+        self.run, self.benchmark = run, library.benchmarks["ta-hard"]
         student = blank(run)
         assert isinstance(student, StreamingWan)
         wake(student)
@@ -80,6 +91,22 @@ class Setting:
         """A clip of so many latent frames, of which nothing is kept."""
         for _ in islice(self.stream(), frames // self.student.chunk):
             pass
+
+    def sampled(self, frames: int) -> None:
+        """The same as `amd sample --frames` has it: made, decoded and stored as films, a chunk at a time."""
+        clip = self.run.domain.clip
+        assert clip is not None
+        each = (clip.frames - 1) // (clip.latent_frames - 1)
+        run = longer(self.run, (frames - 1) * each + 1)
+        words = Words(self.cond, self.rows)
+        sampler = Sampler(run, self.benchmark, self.student, words, build_decoder(run), torch.device("cpu"))
+        indices = [index * self.benchmark.per_prompt for index in range(self.rows)]
+        with TemporaryDirectory() as folder, ExitStack() as stack:
+            files = [Film(Path(folder) / f"{index}.mp4", clip.fps, clip.stored) for index in indices]
+            films = [stack.enter_context(film) for film in files]
+            for part in parts_of(sampler, build_parts_decoder(run), indices):
+                for film, shown in zip(films, to_uint8(part), strict=True):
+                    film.add(shown)
 
     def rolled(self, frames: int) -> Trajectory:
         """The same clip by the method's rollout, to its last step."""
@@ -117,10 +144,39 @@ class Setting:
         return dict(zip(self.counts(), (partial(self.plain, x, t, self.cond), attention), strict=True))
 
 
+@dataclass(frozen=True)
+class Words:
+    """The setting's prompts, as a sampler asks for them."""
+
+    cond: Condition
+    count: int
+
+    def of(self, index: Tensor) -> Condition:
+        """(b,) -> states of prompts."""
+        return {name: states[index] for name, states in self.cond.items()}
+
+    def null(self, cond: Condition) -> Condition:
+        """Nobody reads it: a student samples without guidance."""
+        return cond
+
+
 def again(run: Callable[[], object]) -> None:
     """EACH times."""
     for _ in range(EACH):
         run()
+
+
+def grown(run: Callable[[int], None], lengths: list[int]) -> list[int]:
+    """Bytes that the process has after a clip of each length, over what it had after one of the middle length.
+
+    What malloc keeps of what was freed is among them, in pieces that do not always fit: it levels off.
+    """
+    run(lengths[1])  # libraries take their own at first
+    base, found = resident(), []
+    for frames in lengths:
+        run(frames)
+        found.append(resident() - base)
+    return found
 
 
 def memory(setting: Setting) -> None:
@@ -128,17 +184,15 @@ def memory(setting: Setting) -> None:
     lengths = [times * setting.frames for times in TIMES]
     mib = 1 / 2**20
     print(f"\n{'MiB alive at most, latent frames':<52}" + "".join(f"{n:>9}" for n in lengths))
-    setting.watched(lengths[1])  # libraries take their own at first
-    base, found = resident(), []
-    for frames in lengths:
-        setting.watched(frames)
-        found.append(resident() - base)
+    after = {name: grown(run, lengths) for name, run in (("made", setting.watched), ("sampled", setting.sampled))}
     rolled = [setting.rolled(frames) for frames in lengths]
     returned = [sum(x.nbytes for x in (it.x, it.t_g, *it.states)) for it in rolled]
     del rolled
     for name, values in {
         "chunk by chunk, nothing kept": [peak(partial(setting.watched, n)) for n in lengths],
-        "the process after it, over that after a first one": found,
+        "the process after it, over that after a first one": after["made"],
+        "made, decoded, stored chunk by chunk": [peak(partial(setting.sampled, n)) for n in lengths],
+        "the process after that, over the same": after["sampled"],
         "by the rollout": [peak(partial(setting.rolled, n)) for n in lengths],
         "of which it returns: the clip, the student's inputs": returned,
     }.items():
@@ -154,6 +208,7 @@ def main() -> None:
     about = settings["float32"]
     weights = sum(p.numel() for p in about.student.parameters())
     print(f"torch {torch.__version__}, one thread, {rounds} rounds; {weights / 1e6:.2f} M weights, batch {about.rows}")
+    print(f"{about.steps} steps, {about.student.streaming}, clips of {about.shape}")
     memory(about)
     streams = {precision: setting.full() for precision, setting in settings.items()}
     parts = {precision: setting.parts() for precision, setting in settings.items()}

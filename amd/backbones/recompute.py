@@ -10,12 +10,14 @@ def recomputed(block: nn.Module, *inputs: Any) -> Any:
     """`block(*inputs)`, whose activations are computed again in the backward pass.
 
     Weights that were frozen in the forward pass are so in the second one too, though they may train again by then: a
-    critic's features carry a gradient to the student through a fake teacher that is not to have any.
+    critic's features carry a gradient to the student through a fake teacher that is not to have any. They are looked up
+    in each pass: of a block that is shared out over ranks, the second finds those that were gathered for it.
     """
-    asked = [(weight, weight.requires_grad) for weight in block.parameters()]
+    asked = [weight.requires_grad for weight in block.parameters()]
 
     def run(*inputs: Any) -> Any:
-        changed = [(weight, before) for weight, before in asked if weight.requires_grad != before]
+        here = zip(block.parameters(), asked, strict=True)
+        changed = [(weight, before) for weight, before in here if weight.requires_grad != before]
         for weight, before in changed:
             weight.requires_grad_(before)
         try:

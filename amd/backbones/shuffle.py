@@ -11,6 +11,7 @@ stands there as often as others stand in theirs, and decoding takes the mean.
 """
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -36,10 +37,20 @@ class PixelShuffleCodec(nn.Module):
         """Latents -> pixels, about [-1, 1], not clamped."""
         if latents.ndim == 4:
             return self.decode(latents[:, :, None])[:, :, 0]
-        x = F.pixel_shuffle(latents.transpose(1, 2) / self.scaling + self.shift, self.factor)  # (B, f, 3 r, H, W)
-        x = x.unflatten(2, (self.frames, -1))  # (B, f, r, 3, H, W)
+        x = self._frames(latents)
         first = x[:, 0].mean(1, keepdim=True)
         return torch.cat((first, x[:, 1:].flatten(1, 2)), 1).transpose(1, 2).contiguous()
+
+    def decoded(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """A clip's latents, (B, 3 s s r, f, h, w) after another -> the pixels of each, together `decode`'s."""
+        for place, latents in enumerate(parts):
+            later = self._frames(latents).flatten(1, 2).transpose(1, 2).contiguous() if place else None
+            yield self.decode(latents) if later is None else later
+
+    def _frames(self, latents: Tensor) -> Tensor:
+        """Every latent frame as the r of pixels that its channels are, (B, f, r, 3, s h, s w)."""
+        x = F.pixel_shuffle(latents.transpose(1, 2) / self.scaling + self.shift, self.factor)  # (B, f, 3 r, H, W)
+        return x.unflatten(2, (self.frames, -1))
 
     def encode(self, pixels: Tensor, eps: Tensor | None = None) -> Tensor:
         """Pixels -> latents. There is no posterior: `eps` is not read.

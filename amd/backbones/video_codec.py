@@ -5,10 +5,12 @@ mean and unit variance by the statistics of its configuration. The first frame i
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, unpatchify
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -31,6 +33,37 @@ class ClipAutoencoder(nn.Module):
         mean, std = self._statistics(latents)
         with self._autocast(latents):
             return self.vae.decode(latents * std + mean).sample.float()
+
+    def decoded(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """A clip's latents, (B, C, f, H, W) after another -> the pixels of each, which together are `decode`'s.
+
+        What the decoder's causal convolutions remember goes on from part to part (diffusers' `_decode`, which throws it
+        away at its end): for every clip a list of features of the last two frames, of the same size at any length.
+        """
+        pasts: list[list[Tensor | str | None]] = []
+        for latents in parts:
+            pasts = pasts or [[None] * self.convolutions for _ in latents]
+            clips = zip(latents.split(1), pasts, strict=True)
+            yield torch.cat([self._next(clip, past) for clip, past in clips])
+
+    def _next(self, latents: Tensor, past: list[Tensor | str | None]) -> Tensor:
+        """One clip's next latent frames (1, C, f, H, W) -> their pixels; `past` is brought up to them."""
+        mean, std = self._statistics(latents)
+        shown = []
+        with self._autocast(latents):
+            x = self.vae.post_quant_conv(latents * std + mean)
+            for frame in x.split(1, 2):
+                first = past[0] is None
+                shown.append(self.vae.decoder(frame, feat_cache=past, feat_idx=[0], first_chunk=first))
+        out = torch.cat(shown, 2)
+        if self.vae.config.patch_size is not None:
+            out = unpatchify(out, patch_size=self.vae.config.patch_size)
+        return out.clamp(-1, 1).float()
+
+    @property
+    def convolutions(self) -> int:
+        """How many of the decoder's layers remember frames."""
+        return sum(isinstance(module, WanCausalConv3d) for module in self.vae.decoder.modules())
 
     def encode(self, pixels: Tensor, eps: Tensor | None = None) -> Tensor:
         """(B, 3, F, 8H, 8W) -> latents (B, C, f, H, W) float32: the posterior's mean, or its sample with `eps` like it.

@@ -102,6 +102,7 @@ def run_digest(
         content |= {"prompts": domain.prompts.get("train"), "count": sizes.prompts.get("train")}
     if isinstance(sizes, VideoSizes):
         content |= {"streaming": sizes.streaming}
+        content |= {"optimiser": sizes.optimiser} if sizes.optimiser else {}
     if system.method in REWARDED:
         content |= {"reward": scorer_content(domain.reward, reward)}
     if system.method in TETHERED:
@@ -151,7 +152,8 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
         content |= {} if domain.clip.drawn_in == "float32" else {"drawn_in": domain.clip.drawn_in}
     if system.track in PROMPTED:
         prompts = domain.prompts.get(benchmark.name)
-        left_out = {"categories"} if prompts and prompts.eight_bits else {"categories", "eight_bits"}
+        left_out = {"categories", "variant"}  # which texts is said by source and assets
+        left_out |= set() if prompts and prompts.eight_bits else {"eight_bits"}
         content |= {"prompts": prompts and prompts.model_dump(exclude=left_out), "each": benchmark.per_prompt}
     if system.kind == "teacher":
         content |= {

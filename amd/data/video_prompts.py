@@ -1,7 +1,7 @@
 """How the benchmarks of video are read from their own files: VBench, VBench-I2V, VideoAlign's sets of prompts.
 
 What is generated from is often a longer text than what is judged: `texts` are what a model is told, `rows` keep the
-benchmark's own.
+benchmark's own. Which it is, a domain says (`variant`), and `amd.config.checks.domains` holds it to source and files.
 """
 
 import csv
@@ -50,7 +50,10 @@ def vbench_i2v(assets: Sequence[Asset], mirror: str | Path | None, count: int | 
 
 def videoalign(column: str) -> Source:
     """One of VideoAlign's tables (KwaiVGI/VideoAlign datasets/video_eval_prompts): vbench.csv, videogen_eval.csv and
-    TA_hard.csv have the columns prompt, prompt_zh, the first two prompt_shorter. Texts are `column`, rows all of it."""
+    TA_hard.csv have the columns prompt, prompt_zh, the first two prompt_shorter. Texts are `column`, rows all of it.
+
+    `prompt` is a language model's, at length: in the first two rewritten from prompt_shorter, the benchmark's own.
+    """
 
     def source(assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int) -> PromptSet:
         (table,) = located("videoalign-csv", assets, mirror, [".csv"], "one .csv file with the columns of VideoAlign's")

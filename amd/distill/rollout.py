@@ -28,6 +28,11 @@ def grid(steps: int, shift: float = 1.0) -> list[float]:
     return [float(shifted(torch.tensor(index / steps, dtype=torch.float64), shift)) for index in range(steps)]
 
 
+def times_of(steps: int = 1, first: float = 0.0, shift: float = 1.0) -> list[float]:
+    """`grid`, whose first time, that of pure noise, is `first`."""
+    return [first, *grid(steps, shift)[1:]]
+
+
 def renoise_between(
     path: Linear | Discrete, x0: Tensor, x_t: Tensor, t: Tensor, t_next: Tensor, z: Tensor, eta: float
 ) -> Tensor:
@@ -119,7 +124,7 @@ def backward_simulation(
     399). `shift` moves the other times. A student that streams asks for a whole number of chunks (ValueError).
     """
     exit_step = steps - 1 if full else (noise.integer("exit", steps) if steps > 1 else 0)
-    times = [first, *grid(steps, shift)[1:]][: exit_step + 1]
+    times = times_of(steps, first, shift)[: exit_step + 1]
     path, cond = cast.path, conditioning.cond
     if cast.stream is None:
 

@@ -11,9 +11,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import av
 import numpy as np
@@ -33,22 +34,51 @@ ENCODING = "libx264, yuv420p, crf 23"  # "h264" in words, for records
 
 
 def write_film(file: Path, clip: Tensor, fps: int, stored: Stored) -> None:
-    """uint8 (3, F, H, W) -> `file`. ValueError for what is no clip, and for odd sides under 4:2:0, which has one
-    colour for 2 x 2 pixels."""
-    if clip.dtype != torch.uint8 or clip.ndim != 4 or clip.shape[0] != 3:
-        raise ValueError(f"{file.name}: a clip is uint8 (3, F, H, W), not {clip.dtype} {tuple(clip.shape)}")
-    encoder, pixel_format, options = CODECS[stored]
-    height, width = clip.shape[2:]
-    if stored == "h264" and (height % 2 or width % 2):
-        raise ValueError(f"{file.name}: {height} x {width} has an odd side; h264 is 4:2:0, choose stored: lossless")
-    with av.open(str(file), "w", format="mp4") as container:
-        stream = container.add_stream(encoder, rate=fps, options=options)
+    """uint8 (3, F, H, W) -> `file`. ValueError as `Film.add`."""
+    with Film(file, fps, stored) as film:
+        film.add(clip)
+
+
+class Film:
+    """A file that is written frame by frame, of which no more is held than the encoder looks ahead."""
+
+    def __init__(self, file: Path, fps: int, stored: Stored) -> None:
+        """Nothing is opened before there is a frame."""
+        self.file, self.fps, self.stored = file, fps, stored
+        self._open: tuple[av.container.OutputContainer, av.VideoStream] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open is not None:
+            container, stream = self._open
+            container.mux(stream.encode())
+            container.close()
+
+    def add(self, clip: Tensor) -> None:
+        """The next frames, uint8 (3, f, H, W). ValueError for what is no clip, and for odd sides under 4:2:0, which has
+        one colour for 2 x 2 pixels."""
+        if clip.dtype != torch.uint8 or clip.ndim != 4 or clip.shape[0] != 3:
+            raise ValueError(f"{self.file.name}: a clip is uint8 (3, F, H, W), not {clip.dtype} {tuple(clip.shape)}")
+        if self._open is None:
+            self._open = self._opened(*clip.shape[2:])
+        container, stream = self._open
+        for frame in clip.permute(1, 2, 3, 0).contiguous().cpu().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+
+    def _opened(self, height: int, width: int) -> "tuple[av.container.OutputContainer, av.VideoStream]":
+        encoder, pixel_format, options = CODECS[self.stored]
+        if self.stored == "h264" and (height % 2 or width % 2):
+            raise ValueError(
+                f"{self.file.name}: {height} x {width} has an odd side; h264 is 4:2:0, choose stored: lossless"
+            )
+        container = av.open(str(self.file), "w", format="mp4")
+        stream = container.add_stream(encoder, rate=self.fps, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
         stream.thread_count = 1  # the same bytes on every machine
-        for frame in clip.permute(1, 2, 3, 0).contiguous().cpu().numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+        return container, stream
 
 
 def read_film(file: Path) -> Tensor:
@@ -93,12 +123,26 @@ def write_films(
     out: Path, batches: Iterable[tuple[Tensor, Tensor]], first: int, clip: Clip, manifest: Mapping[str, object]
 ) -> None:
     """Batches of (clips uint8, labels (b,)) -> `out`.part, then renamed; `first` is the first sample's index."""
+    write_parts(out, (((clips,), wanted) for clips, wanted in batches), first, clip, manifest)
+
+
+def write_parts(
+    out: Path,
+    batches: Iterable[tuple[Iterable[Tensor], Tensor]],
+    first: int,
+    clip: Clip,
+    manifest: Mapping[str, object],
+) -> None:
+    """As `write_films`, of clips that come part by part, uint8 (b, 3, f, H, W) each, in any number of them."""
     part, hashes, labels = _fresh(out), list[str](), list[int]()
-    for clips, wanted in batches:
-        for film in clips:
-            file = part / _name(first + len(hashes))
-            write_film(file, film, clip.fps, clip.stored)
-            hashes.append(sha256(file))
+    for pieces, wanted in batches:
+        files = [part / _name(first + len(hashes) + place) for place in range(len(wanted))]
+        with ExitStack() as stack:
+            films = [stack.enter_context(Film(file, clip.fps, clip.stored)) for file in files]
+            for clips in pieces:
+                for film, frames in zip(films, clips, strict=True):
+                    film.add(frames)
+        hashes += map(sha256, files)
         labels += wanted.tolist()
     _finish(part, out, hashes, labels, {**manifest, "fps": clip.fps, "stored": clip.stored})
 

@@ -5,11 +5,14 @@ Environments are made as those of `amd.measure.isolated`. A job is a manifest of
 """
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import json
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -40,7 +43,7 @@ class PackageVBench:
     ) -> None:
         """files: by name. settings: `without`, names of dimensions that are not measured, apart by spaces.
 
-        ValueError for another setting, and for a name that is no dimension.
+        ValueError for another setting, for a name that is no dimension, and as `ready` raises it.
         """
         without = str(settings.get("without", "")).split()
         if unknown := sorted((set(settings) - {"without"}) | (set(without) - set(dimensions))):
@@ -48,8 +51,10 @@ class PackageVBench:
                 f"environment '{environment.name}': settings: {unknown[0]!r} is neither 'without' nor a dimension in "
                 f"it; the dimensions: {', '.join(dimensions)}"
             )
-        self.environment, self.files, self.fps, self.hashes = environment, dict(files), fps, hashes(files)
         self.dimensions = tuple(name for name in dimensions if name not in without)
+        self.without = tuple(name for name in dimensions if name in without)
+        ready(environment, files, self.dimensions)
+        self.environment, self.files, self.fps, self.hashes = environment, dict(files), fps, hashes(files)
         self.revision, self.preprocessing = revision(self.hashes), preprocessing(environment)
 
     def __call__(self, clips: Clips, asked: Asked) -> Columns:
@@ -80,6 +85,8 @@ class PackageVideoAlign:
     """VideoAlign: clips and prompts -> vq, mq, ta."""
 
     def __init__(self, environment: Environment, files: Mapping[str, Path], fps: int) -> None:
+        """files: by name. ValueError as `ready` raises it."""
+        ready(environment, files, [None])
         self.environment, self.files, self.fps, self.hashes = environment, dict(files), fps, hashes(files)
         self.revision, self.preprocessing = revision(self.hashes), preprocessing(environment)
 
@@ -89,6 +96,50 @@ class PackageVideoAlign:
             samples = write(clips, texts, [{}] * len(texts), self.fps, Path(folder))
             values = record(self.environment, self.files, self.hashes, None, samples)
         return {part: [each[part] for each in values] for part in videoalign_frames.PARTS}
+
+
+def ready(environment: Environment, files: Mapping[str, Path], dimensions: Sequence[str | None]) -> None:
+    """ValueError where a dimension reads a file that is not given, or a package that is not there: a process per
+    dimension would say so after hours of the others."""
+    name, scorer = environment.name, scorer_of(environment.name)
+    for dimension in dimensions:
+        try:
+            lacking = [file for file in scorer.needs(dimension) if file not in files]
+        except SystemExit as refusal:
+            raise ValueError(f"environment '{name}': {refusal}; name it in settings: {{without: ...}}") from None
+        if lacking:
+            raise ValueError(
+                f"environment '{name}': {dimension or 'it'} reads {', '.join(lacking)}, which is none of the assets"
+            )
+    if absent := unbuilt(name, dimensions, environment):
+        package = absent[min(absent)]
+        raise ValueError(
+            f"environment '{name}': {', '.join(absent)} need {package}, which is not in it and in no package index; "
+            f"{isolated.RECIPES / name / 'scorer.py'} says how to build it, or name them in settings: {{without: ...}}"
+        )
+
+
+def scorer_of(name: str) -> ModuleType:
+    """An environment's scorer, to be asked what it reads: its file imports nothing heavy before it scores."""
+    spec = importlib.util.spec_from_file_location(f"{name}_scorer", isolated.RECIPES / name / "scorer.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def unbuilt(name: str, dimensions: Iterable[str | None], environment: Environment | None) -> dict[str, str]:
+    """Of these dimensions, those that need a package that a site builds, and it is not there -> that package."""
+    built: Mapping[str, str] = getattr(scorer_of(name), "BUILT", {})
+    wanted = {dimension: built[dimension] for dimension in dimensions if dimension is not None and dimension in built}
+    return {key: package for key, package in wanted.items() if environment is None or not holds(environment, package)}
+
+
+def holds(environment: Environment, package: str) -> bool:
+    """Whether a package is installed there, by whomever."""
+    places = [str(each) for each in environment.python.parents[1].glob("lib/python*/site-packages")]
+    return any(importlib.metadata.distributions(name=package, path=places))
 
 
 def hashes(files: Mapping[str, Path]) -> dict[str, str]:

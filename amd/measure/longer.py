@@ -1,11 +1,25 @@
-"""Clips of another length than the training's, by a student that streams: it makes them chunk by chunk, and what it
-remembers stays as large as its window (`amd.distill.rollout.chunks`)."""
+"""Clips of another length than the training's, by a student that streams: made, decoded and stored chunk by chunk.
 
+What the student remembers stays as large as its window (`amd.distill.rollout.chunks`), what the decoder remembers as
+large as its convolutions reach, and a chunk is forgotten when it is written: memory does not grow with the length.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
+
+import torch
+from torch import Tensor
 
 from amd.backbones.base import backbone
 from amd.config.load import Run
 from amd.config.schema.closed import VIDEO
+from amd.distill.methods import row
+from amd.distill.rollout import chunks, times_of
+from amd.measure.sample import Sampler, finite
+from amd.train.networks import streaming
+from amd.train.progress import Progress
+from amd.train.reward import build_parts_decoder
 
 
 def longer(run: Run, frames: int) -> Run:
@@ -34,3 +48,49 @@ def longer(run: Run, frames: int) -> Run:
         )
     long = clip.model_copy(update={"frames": frames, "latent_frames": latent})
     return replace(run, domain=run.domain.model_copy(update={"clip": long}))
+
+
+def streamed(
+    sampler: Sampler, indices: range, title: str, stored: Callable[[Tensor], Tensor]
+) -> Iterator[tuple[Iterator[Tensor], Tensor]]:
+    """The clips of `sampler`'s run, `sample_batch` at a time: their parts (b, 3, f, H, W) uint8, a chunk each, as
+    `stored` makes them, and labels (b,). Together the parts are what `sampler` itself would make. With progress."""
+    run, decoded = sampler.run, build_parts_decoder(sampler.run, sampler.device)
+    size = run.sizes.sample_batch
+    starts = range(0, len(indices), size)
+    with Progress(title, len(starts) * _chunks(run)) as progress:
+
+        def written(parts: Iterator[Tensor]) -> Iterator[Tensor]:
+            for part in parts:
+                yield stored(part)
+                progress.step()
+
+        for start in starts:
+            asked = indices[start : start + size]
+            yield written(parts_of(sampler, decoded, asked)), sampler.wants(asked)[0]
+
+
+@torch.inference_mode()
+def parts_of(
+    sampler: Sampler, decoded: Callable[[Iterable[Tensor]], Iterator[Tensor]], indices: Sequence[int]
+) -> Iterator[Tensor]:
+    """Pixels (b, 3, f, H, W) of a chunk after another, float32 about [-1, 1] on the CPU, made when they are asked for.
+
+    FloatingPointError where a chunk is not finite.
+    """
+    run, stream = sampler.run, streaming(sampler.network)
+    assert run.system.method is not None
+    assert stream is not None
+    rollout = row(run.system.method, run.numbers).rollout
+    times = times_of(rollout["steps"], rollout["first"], rollout["shift"])
+    _, conditioning, noise = sampler.wants(indices)
+    path, shape = sampler.network.path, run.domain.latent_shape
+    made = chunks(stream, path, conditioning.cond, shape, noise, times, eta=rollout["eta"])
+    for pixels in decoded(x0 for x0, _ in islice(made, _chunks(run))):
+        yield finite(pixels, run, indices)
+
+
+def _chunks(run: Run) -> int:
+    """Of a clip."""
+    assert run.video.streaming is not None
+    return run.domain.latent_shape[1] // run.video.streaming.chunk

@@ -120,16 +120,16 @@ class Sampler:
 
         FloatingPointError where an image is not finite: it would be stored as a black one.
         """
+        wanted, conditioning, noise = self.wants(indices)
+        x = self.decode(self._latents(conditioning, self.run.domain.latent_shape, noise))
+        return finite(x, self.run, indices), wanted
+
+    def wants(self, indices: Sequence[int]) -> tuple[Tensor, Conditioning, IndexNoise]:
+        """Labels (b,) on the CPU, what they ask the network for, and the draws that are theirs."""
         wanted = labels(self.benchmark, self.asked.count, indices)
         noise = IndexNoise(self.benchmark.seed, tuple(indices), device=self.device)
         cond = self.asked.of(wanted.to(self.device))
-        conditioning = Conditioning(cond, self.asked.null(cond), 1)
-        x = self.decode(self._latents(conditioning, self.run.domain.latent_shape, noise)).float().cpu()
-        if not bool(x.isfinite().all()):
-            raise FloatingPointError(
-                f"{self.run.name} seed {self.run.seed}: samples {indices[0]} to {indices[-1]} are not all finite"
-            )
-        return x, wanted
+        return wanted, Conditioning(cond, self.asked.null(cond), 1), noise
 
     def _latents(self, conditioning: Conditioning, shape: tuple[int, ...], noise: IndexNoise) -> Tensor:
         network, system = self.network.predict_x0, self.run.system
@@ -143,6 +143,16 @@ class Sampler:
         loss, path, stream = self.network.native_loss, self.network.path, streaming(self.network)
         cast = Cast(network, network, network, loss, path, self.run.cfg_weight, stream=stream)
         return rollout(cast, conditioning, shape, noise, False, True).x
+
+
+def finite(x: Tensor, run: Run, indices: Sequence[int]) -> Tensor:
+    """Pixels as they are stored: float32 on the CPU. FloatingPointError where one is not finite."""
+    x = x.float().cpu()
+    if not bool(x.isfinite().all()):
+        raise FloatingPointError(
+            f"{run.name} seed {run.seed}: samples {indices[0]} to {indices[-1]} are not all finite"
+        )
+    return x
 
 
 def device() -> torch.device:
@@ -212,7 +222,8 @@ def sample(
     """Write `out`/samples.npz (arr_0 uint8 NHWC, labels int64) and manifest.json, the folder in one rename.
 
     `shard` (i, n): the i-th of n consecutive parts of the indices; `gather` puts the parts together. `frames`: clips of
-    so many, by a student that streams; they are to be looked at, and no score takes them.
+    so many, by a student that streams, made, decoded and written chunk by chunk (`amd.measure.longer`); they are to be
+    looked at, and no score takes them.
     """
     threads()
     if frames is not None:
@@ -252,9 +263,16 @@ def sample(
     if run.domain.clip is None:
         write_samples(Path(out), *draw(sampler, indices, title, stored), manifest)
     else:
-        from amd.measure.films import write_films  # FFmpeg is no business of images
+        from amd.measure.films import write_films, write_parts  # FFmpeg is no business of images
 
-        write_films(Path(out), drawn(sampler, indices, title, stored), indices.start, run.domain.clip, manifest)
+        if frames is not None and run.system.method is not None:  # who has none solves an ODE of the whole clip
+            from amd.measure.longer import streamed
+
+            assert isinstance(sampler, Sampler)
+            batches = streamed(sampler, indices, title, stored)
+            write_parts(Path(out), batches, indices.start, run.domain.clip, manifest)
+        else:
+            write_films(Path(out), drawn(sampler, indices, title, stored), indices.start, run.domain.clip, manifest)
 
 
 def _drawn(run: Run, benchmark: Benchmark) -> tuple[Drawn, str, str]:

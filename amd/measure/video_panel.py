@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from amd.config.load import Run
-from amd.config.schema.assets import Clip, Scorer
+from amd.config.schema.assets import Clip, Prompts, Scorer
 from amd.config.schema.tables import Benchmark
 from amd.config.served import Part
 from amd.measure import efflite, vbench, vbench_i2v
@@ -75,11 +75,17 @@ class Bench:
         times: float,
         sha256: str,
         preprocessing: str,
+        without: Sequence[str] = (),
     ) -> None:
-        """`looks`: clips -> dimension -> a value per clip, None where it is not asked; no column: nobody looks."""
+        """`looks`: clips -> dimension -> a value per clip, None where it is not asked; no column: nobody looks.
+
+        `without`: dimensions that it is told not to look at.
+        """
         self.dimensions, self.groups = BENCHES[stem]
         self.looks, self.absent, self.times, self.sha256 = looks, absent, times, sha256
         self.preprocessing = f"{preprocessing}; a dimension that nobody measures is {absent} in totals"
+        if without:
+            self.preprocessing += f"; nobody measures {', '.join(without)}"
 
     def look(self, clips: Clips, asked: Asked) -> Columns:
         """By dimension, fractions."""
@@ -116,12 +122,29 @@ def in_batches(scorer: Parts, size: int, device: torch.device) -> Callable[[Clip
 
 
 def build_video_panel(run: Run, benchmark: Benchmark, device: torch.device) -> Panel[Clips]:
-    """Everybody that the benchmark's metrics need, with weights. Raises as `locate` and `weights` do.
+    """Everybody that the benchmark's metrics need, with weights, but for dimensions that a package leaves out.
 
-    ValueError for a stem whose scorer is no judge of clips.
+    Raises as `locate` and `weights` do. ValueError for a stem whose scorer is no judge of clips.
     """
-    wanted = parts(run, benchmark)
-    return Panel(wanted, {stem: _member(run, stem, device) for stem in dict.fromkeys(part.stem for part in wanted)})
+    wanted = tuple(part for part in parts(run, benchmark) if part.key not in left_out(run.domain.panel[part.stem]))
+    members = {stem: _member(run, stem, device) for stem in dict.fromkeys(part.stem for part in wanted)}
+    for stem, member in members.items():
+        member.preprocessing += words(run.domain.prompts.get(benchmark.name), stem)
+    return Panel(wanted, members)
+
+
+def left_out(scorer: Scorer) -> list[str]:
+    """Dimensions that a package is told not to look at: no score has a number of them."""
+    return str(scorer.settings.get("without", "")).split() if scorer.scorer == "package" else []
+
+
+def words(prompts: Prompts | None, stem: str) -> str:
+    """What a score says of the texts that its clips were made from and that a member reads; nothing where a source has
+    no variants."""
+    if prompts is None or prompts.variant is None:
+        return ""
+    by = "VBench's own short texts" if stem in BENCHES else "the same texts"
+    return f"; clips of the {prompts.variant} prompts of {prompts.source}, judged by {by}"
 
 
 def _member(run: Run, stem: str, device: torch.device) -> Member[Clips]:
@@ -162,4 +185,4 @@ def _package(run: Run, stem: str, scorer: Scorer, clip: Clip) -> Member[Clips]:
         align = PackageVideoAlign(environment, files, clip.fps)
         return Aligned(align, scorer.times, align.revision, align.preprocessing)
     bench = PackageVBench(environment, files, scorer.settings, tuple(BENCHES[stem][0]), clip.fps)
-    return Bench(stem, bench, "zero", scorer.times, bench.revision, bench.preprocessing)
+    return Bench(stem, bench, "zero", scorer.times, bench.revision, bench.preprocessing, bench.without)

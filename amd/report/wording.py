@@ -3,7 +3,7 @@
 Everything countable is counted from the content; nothing here knows a number.
 """
 
-from amd.config.schema.closed import PROMPTED
+from amd.config.schema.closed import PROMPTED, VIDEO
 from amd.report.content import Content
 from amd.report.markup import MARK
 from amd.report.origin import sentences
@@ -73,6 +73,7 @@ def footer(content: Content) -> list[str]:
         *[f"Protocol: {' '.join(text.split())}" for text in _distinct(content, "protocol")],
         f"Judge {_each(content, 'judge')} (sha256 {_judged(content)}); "
         f"reward {_each(content, 'reward')} (sha256 {_short(content, 'reward_sha256')}).",
+        *_seen(content),
         f"Code: commit {_short(content, 'git_sha')}, amd {_each(content, 'amd_version')}.",
     ]
     if len(commits := _distinct(content, "git_sha")) > 1:
@@ -100,6 +101,14 @@ def _judged(content: Content) -> str:
         members = said.items() if isinstance(said, dict) else [("", str(said))]
         found |= dict.fromkeys(f"{name} {sha[:12]}".strip() for name, sha in members)
     return ", ".join(found)
+
+
+def _seen(content: Content) -> list[str]:
+    """Of clips, what each judge was shown: made from which texts, judged by which, and what nobody measures."""
+    if content.table.track not in VIDEO:
+        return []
+    members = [pair for score in content.scores for pair in score.get("preprocessing", {}).items()]
+    return [f"{stem} was shown: {text}." for stem, text in dict.fromkeys(members)]
 
 
 def _short(content: Content, key: str) -> str:

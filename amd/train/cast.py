@@ -24,6 +24,7 @@ from amd.backbones.base import Backbone
 from amd.config import plan
 from amd.config.load import Run
 from amd.config.schema.closed import PROMPTED
+from amd.config.schema.sizes import Optimiser, VideoSizes
 from amd.data.sources import collection
 from amd.distill.methods import Method, row
 from amd.distill.step import Batch
@@ -61,6 +62,11 @@ def method_of(run: Run) -> Method:
     if run.domain.force == 1 or "lam" not in method.numbers:
         return method
     return method.with_numbers({"lam": method.numbers["lam"] * run.domain.force})
+
+
+def optimiser_of(run: Run) -> Optimiser | None:
+    """The track's own numbers of it, where it has any."""
+    return run.sizes.optimiser if isinstance(run.sizes, VideoSizes) else None
 
 
 def build_batch(run: Run, asked: Conditions) -> Batch:
@@ -125,8 +131,10 @@ def build_cast(run: Run, ranks: Ranks | None = None, *, state: Path | None = Non
     beside = [module for role, module in modules.items() if role != "student"]
     groups = {"student": trainable(student), "fake": trainable(*beside)}
     lr = {"student": run.sizes.lr, "fake": run.sizes.fake_lr}
+    own = optimiser_of(run)
+    betas, decay = (own.betas, dict.fromkeys(groups, own.decay)) if own else (BETAS, DECAY)
     optimisers: dict[str, Optimizer] = {
-        role: AdamW(group, lr[role], BETAS, weight_decay=DECAY[role], fused=True) for role, group in groups.items()
+        role: AdamW(group, lr[role], betas, weight_decay=decay[role], fused=True) for role, group in groups.items()
     }
     return Company(cast, modules, optimisers, build_batch(run, asked))
 

@@ -39,6 +39,13 @@ PUBLISHED: dict[str, Cost] = {
     "clean-fid": Cost(23_900_000, 11.4e9, 0.0),  # the same network
     "efficientnet-lite0": Cost(4_652_008, 0.2e9, 0.0, 2 * MIB),  # at 112 x 112
 }
+WAITED: dict[str, float] = {
+    # seconds per clip on a GPU of judges that mostly read films and resize, so that FLOPs say little. Rough: on an H100
+    # a user (Vchitect/VBench, issue 195) waits nearly half a day for 4,730 clips; a prompt names 1.44 dimensions
+    "vbench": 12 * 3600 / 4730,
+    # as long for a dimension: 355 of 1,118 prompts name up to seven of those that are measured, the others none
+    "vbench-i2v": 12 * 3600 / 4730 / 1.44 * 7 * 355 / 1118,
+}
 ENCODERS: dict[str, tuple[Cost, int]] = {  # -> per prompt, and tokens
     "minilm": (Cost(22_565_376, 0.43e9, 0.0, MIB), 20),
     "sd15": (Cost(123_060_480, 13.3e9, 0.0, 4 * MIB), 77),
@@ -83,6 +90,27 @@ def trunk(run: Run, fused: bool = False) -> Cost:
 def branch(run: Run, rank: int) -> int:
     """Parameters of a low-rank branch of the run's network."""
     return _branch(_Key(run), rank)
+
+
+class Sequence(NamedTuple):
+    """Tokens that a network of clips reads at a time."""
+
+    frame: tuple[int, int]  # rows and columns of its tokens
+    frames: int  # of a clip, in latents
+    chunk: int | None  # frames, of a student that makes a clip chunk by chunk
+    window: int | None  # frames that a chunk reads, itself among them
+
+    def tokens(self, frames: int) -> int:
+        """Of so many frames."""
+        return frames * self.frame[0] * self.frame[1]
+
+
+def sequence(run: Run) -> Sequence:
+    """Of a run of a video track; its teacher reads a clip at once."""
+    size, (_, frames, height, width) = run.video.network, run.domain.latent_shape
+    told = run.video.streaming if backbone(run.system.backbone).streams else None
+    parts = (told.chunk, told.window) if told is not None else (None, None)
+    return Sequence((height // size.patch, width // size.patch), frames, *parts)
 
 
 def gathered(run: Run) -> tuple[int, int]:

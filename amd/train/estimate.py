@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from amd.config import plan
 from amd.config.jobs import Job, footprint, jobs
 from amd.config.load import Library, Run
+from amd.config.schema.closed import VIDEO
 from amd.config.schema.scale import Footprint
 from amd.config.schema.tables import Figure, Table
-from amd.train.cost import size
+from amd.train.cost import WAITED, sequence, size
 from amd.train.work import Arithmetic, work
 
 GIB = 2**30
@@ -49,7 +50,10 @@ ASSUMPTIONS = (
     "recomputation adds one",
     f"speed in TFLOP/s: {SPEEDS}; the plane {PLANE / 1e12:.2g}. Networks train in the scale's precision, decoders "
     "decode in TF32 for a reward; samples are drawn in float32, clips in what their domain says, and scored in float32",
-    "waiting for data, checkpoints, scheduling and start-up are not counted, nor the host's memory beside GPUs",
+    f"VBench is {WAITED['vbench']:.0f} s a clip on the mean over its prompts, {WAITED['vbench-i2v']:.0f} of image to "
+    "video, as its users wait for it (Vchitect/VBench, issue 195), without FLOPs or memory",
+    "waiting for data, checkpoints, scheduling and start-up are not counted, nor the host's memory beside GPUs but for "
+    "a frozen teacher that rests there",
 )
 
 
@@ -62,6 +66,7 @@ class Estimate:
     flops: float
     device_hours: float  # GPU-hours, or CPU-core-hours
     parts: tuple[tuple[str, float], ...] = ()  # of the memory, in bytes
+    host: float = 0.0  # bytes of a node's memory, for a frozen teacher that rests there
 
 
 def estimate(library: Library, job: Job) -> Estimate:
@@ -71,10 +76,11 @@ def estimate(library: Library, job: Job) -> Estimate:
     devices = asked.nodes * asked.gpus
     speeds = DEVICES.get(asked.gpu_model or "h100", H100) if devices else CPU
     seconds = sum(flops / (PLANE if job.rule == "plane" else speeds[kind]) for kind, flops in done.flops.items())
+    seconds += done.waited
     text = job.run is not None and job.run.system.track == "text"
     memory = 1.1 * sum(done.memory.values()) + (2.0 if devices else 0.9 if text else 0.5) * GIB
     parts = tuple((part, size) for part, size in done.memory.items() if size)
-    return Estimate(devices, memory, sum(done.flops.values()), seconds / 3600, parts)
+    return Estimate(devices, memory, sum(done.flops.values()), seconds / 3600, parts, done.host)
 
 
 def asked_by(library: Library, job: Job) -> Footprint:
@@ -154,7 +160,8 @@ def _students(library: Library, found: list[Job], estimates: dict[str, Estimate]
         distilled = [job for job in found if job.run and job.rule == "distill" and job.run.system.track == track]
         first, asked = distilled[0].run, asked_by(library, distilled[0])
         assert first is not None
-        lines += ["", f"{_networks(first)} {_spread(asked)}:"]
+        resting = max(estimates[job.output].host for job in distilled)
+        lines += ["", f"{_networks(first)} {_spread(asked, resting)}:"]
         groups: dict[tuple[tuple[str, float], ...], list[Job]] = {}
         for job in distilled:
             groups.setdefault(estimates[job.output].parts, []).append(job)
@@ -169,14 +176,26 @@ def _students(library: Library, found: list[Job], estimates: dict[str, Estimate]
 
 def _networks(run: Run) -> str:
     million = size(run) / 1e6
-    return f"Student, fake and real teacher of track {run.system.track}: networks of {million:,.1f} M parameters each."
+    said = f"Student, fake and real teacher of track {run.system.track}: networks of {million:,.1f} M parameters each."
+    return f"{said} {_lengths(run)}" if run.system.track in VIDEO else said
 
 
-def _spread(asked: Footprint) -> str:
+def _lengths(run: Run) -> str:
+    """Tokens of a clip, and of what a streaming student makes and reads at a time."""
+    read = sequence(run)
+    rows, columns = read.frame
+    clip = f"A clip is {read.tokens(read.frames):,} tokens ({read.frames} frames of {rows} x {columns})"
+    if read.chunk is None or read.window is None:
+        return f"{clip}."
+    return f"{clip}, a chunk {read.tokens(read.chunk):,}, the window that it reads {read.tokens(read.window):,}."
+
+
+def _spread(asked: Footprint, host: float) -> str:
+    """`host`: bytes of a node's memory, for a teacher that rests there."""
     if not asked.gpus:
         return "GiB of the process, by what it is for"
     shared = "nothing sharded" if asked.sharding == "none" else f"sharding {asked.sharding}"
-    resting = ", the frozen teacher on the CPU" if asked.offload else ""
+    resting = f", the frozen teacher on the CPU ({host / GIB:.2f} GiB of a node's memory)" if host else ""
     return f"GiB per GPU on {asked.nodes} x {asked.gpus} {asked.gpu_model or 'GPUs'}, {shared}{resting}"
 
 

@@ -24,11 +24,11 @@ from amd.train.devices import Ranks, leave, ranks, threads
 from amd.train.journal import Journal
 from amd.train.kept import NAME, keep, put_back
 from amd.train.lease import Lease
-from amd.train.optimise import NonFinite, Optimise, learning_rate
+from amd.train.optimise import NonFinite, Optimise, averaging, clip_of, learning_rate
 from amd.train.progress import Progress
 from amd.train.sharding import sharded, whole
 from amd.train.stop import Stop
-from amd.train.weights import EMA, Trainable, rising, trainable
+from amd.train.weights import EMA, Trainable, trainable
 
 __all__ = ["NonFinite", "Training", "distill", "earlier", "milestones"]
 
@@ -98,7 +98,7 @@ class Training:
 
     def run_to_the_end(self, save_every_s: float) -> None:
         """Every iteration that is left, then the artefact."""
-        optimise = Optimise(self.company, self.world, last_good=self.session.last_good)
+        optimise = Optimise(self.company, self.world, clip_of(self.run), last_good=self.session.last_good)
         every = max(1, self.iterations // LINES)
         with Progress(self.title, self.iterations, self.done, quiet=not self.world.main) as progress:
             progress.say(f"from iteration {self.done} to {self.iterations}: {self._setting()}")
@@ -140,7 +140,7 @@ class Training:
         ):
             values = optimise(phase)
             if phase.role == "student" and phase.last and self.ema is not None:
-                self.ema.decay = rising(system.ema, self.done)
+                self.ema.decay = averaging(run, self.done)
                 self.ema.update()
             found: dict[str, float | Tensor] = {**values, **phase.stats}
             for key, value in found.items():

@@ -7,11 +7,13 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from amd.config.load import Run
 from amd.distill.step import Phase
-from amd.train.cast import Company
+from amd.train.cast import Company, optimiser_of
 from amd.train.devices import Ranks
+from amd.train.weights import rising
 
-CLIP = 1.0  # of the gradient's norm per update (DMDR, train_sitxl_refl_deepspeed.py)
+CLIP = 1.0  # of the gradient's norm per update (DMDR, train_sitxl_refl_deepspeed.py), but where a track has its own
 
 
 class NonFinite(FloatingPointError):
@@ -24,12 +26,28 @@ def learning_rate(base: float, iteration: int, iterations: int, warmup: float) -
     return base if iteration + 1 >= rising else base * (iteration + 1) / rising
 
 
+def clip_of(run: Run) -> float:
+    """The gradient's greatest norm."""
+    own = optimiser_of(run)
+    return own.clip if own else CLIP
+
+
+def averaging(run: Run, done: int) -> float:
+    """The decay of the student's average after `done` updates: `rising`; where the track says when an average begins, 0
+    before that, so that it is the student itself, and the system's own from there."""
+    own = optimiser_of(run)
+    if own is None or own.averaged_from is None:
+        return rising(run.system.ema, done)
+    return run.system.ema if done >= round(own.averaged_from * run.stage_iterations) else 0.0
+
+
 @dataclass
 class Optimise:
     """Moves one role at a time, and only where everything is finite."""
 
     company: Company
     ranks: Ranks
+    clip: float = CLIP
     where: str = ""  # for the message: what is being trained, at which iteration
     last_good: Path | None = None
     _loss: dict[str, Tensor] = field(default_factory=dict)
@@ -47,7 +65,7 @@ class Optimise:
             return {}
         parameters = self.parameters(phase.role)
         loss = self.ranks.average(parameters, loss)
-        norm = nn.utils.clip_grad_norm_(parameters, CLIP)
+        norm = nn.utils.clip_grad_norm_(parameters, self.clip)
         if isinstance(norm, DTensor):  # of all ranks' parts
             norm = norm.full_tensor()
         values = {"loss": float(loss), "gradient": float(norm)}

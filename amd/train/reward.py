@@ -1,7 +1,7 @@
 """A run's reward, and the ways between its latents and pixels: from checkpoints and assets to callables."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from amd.backbones.autoencoder import LatentAutoencoder
     from amd.backbones.shuffle import PixelShuffleCodec
     from amd.backbones.video_codec import ClipAutoencoder
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """A decoder of clips that knows, in the middle of one, what it has to know of the frames before."""
+
+    def decoded(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Latents (B, C, f, H, W) in order -> the pixels of each."""
+        ...
 
 
 def build_reward(run: Run, device: torch.device | str = "cpu") -> Reward:
@@ -48,6 +57,19 @@ def build_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Ten
     """Latents (B, *S) -> pixels (B, C, H, H) or (B, C, F, H, W), differentiable; the identity without a codec."""
     codec = build_codec(run, device)
     return (lambda latents: latents) if codec is None else codec.decode
+
+
+def build_parts_decoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Iterable[Tensor]], Iterator[Tensor]]:
+    """A clip's latents, (B, C, f, H, W) after another -> the pixels of each, together those of `build_decoder`.
+
+    ValueError for an autoencoder of pictures.
+    """
+    codec = build_codec(run, device)
+    if codec is None:
+        return iter
+    if not isinstance(codec, GoesOn):
+        raise ValueError(f"domains/{run.domain.name}.yaml: its autoencoder is of pictures, which have no parts")
+    return codec.decoded
 
 
 def build_encoder(run: Run, device: torch.device | str = "cpu") -> Callable[[Tensor, Tensor], Tensor]:

@@ -23,6 +23,7 @@ from amd.distill.types import Condition, Denoiser
 from amd.train.devices import Ranks
 
 LARGEST = 2**26  # parameters that are gathered at a time, where a block has blocks inside: 256 MB in float32
+NEARLY = 0.9  # of a block's parameters in blocks inside it, for them to take its place
 METHODS = ("predict_x0", "native_loss", "features", "predict", "remember", "masked")  # of a backbone, besides `forward`
 
 M = TypeVar("M", bound=nn.Module)
@@ -61,14 +62,22 @@ def shard(module: M, ranks: Ranks, *, frozen: bool = False) -> M:
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of a network's lists of modules, outermost first; the members' own where one has over LARGEST."""
+    """The members of a network's lists of modules, outermost first; where one has over LARGEST, those of its own lists.
+
+    Only if they have nearly all of it, as those of a UNet's stages have. A transformer's block has lists too, of single
+    layers: much of it is in none, and its forward pass may read their weights past the hooks that gather them.
+    """
     for child in module.children():
         members = list(child) if isinstance(child, nn.ModuleList) else []
         for member in members:
-            inner = list(blocks(member)) if sum(p.numel() for p in member.parameters()) > LARGEST else []
-            yield from inner or [member]
+            inner = list(blocks(member)) if _count(member) > LARGEST else []
+            yield from inner if sum(map(_count, inner)) > NEARLY * _count(member) else [member]
         if not members:
             yield from blocks(child)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 class Borrowed:

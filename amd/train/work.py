@@ -12,6 +12,7 @@ from typing import Literal
 from amd.config import plan
 from amd.config.jobs import Job
 from amd.config.load import Library, Run
+from amd.config.schema.assets import Scorer
 from amd.config.schema.closed import PROMPTED, VIDEO
 from amd.config.schema.scale import Footprint
 from amd.config.schema.sizes import Pretraining
@@ -21,6 +22,7 @@ from amd.distill.methods import row
 from amd.train.cost import (
     FLUX_TEXTS,
     NOTHING,
+    WAITED,
     Cost,
     branch,
     decoder,
@@ -51,6 +53,8 @@ class Work:
 
     flops: Mapping[Arithmetic, float] = field(default_factory=dict)  # over all devices together
     memory: Mapping[str, float] = field(default_factory=dict)
+    host: float = 0.0  # bytes of a node's memory, for a frozen teacher that rests there
+    waited: float = 0.0  # seconds of a device besides the FLOPs, for judges that are known by their time
 
 
 def work(library: Library, job: Job, asked: Footprint) -> Work:
@@ -133,11 +137,12 @@ def _distill(run: Run, asked: Footprint) -> Work:
         if run.domain.begins:  # a first frame's latents
             flops["tf32"] += rows * (each.drawn + each.real) * encoder(run).forward
 
+    rests = asked.offload and system.lora is None
     shards, encodes = _shards(asked), method.reads("real_data") or run.domain.begins
     memory = {
         "student": _held(run, own, system.student_lora.rank if system.student_lora else None) / shards,
         "fake": (TRAINED * (branch(run, system.lora.rank) if system.lora else own.parameters)) / shards,
-        "teacher": 0.0 if asked.offload and system.lora is None else FROZEN * own.parameters / shards,
+        "teacher": 0.0 if rests else FROZEN * own.parameters / shards,
         "critic": TRAINED * critic.parameters / shards,
         "reward": FROZEN * judge.parameters * method.reads("reward"),
         "decoder": FROZEN * pixels.parameters * (method.reads("reward") or encodes),
@@ -157,7 +162,7 @@ def _distill(run: Run, asked: Footprint) -> Work:
         kept = max(kept, encoder(run).resting)
     kept = max(kept, 2 * critic.activations)  # generated and real rows
     memory["activations"] = min(sizes.micro_batch, -(-run.batch // max(asked.nodes * asked.gpus, 1))) * kept
-    return Work(flops, memory)
+    return Work(flops, memory, host=rests * FROZEN * own.parameters / shards * max(asked.gpus, 1))
 
 
 def _shards(asked: Footprint) -> int:
@@ -216,7 +221,8 @@ def _measure(library: Library, job: Job, run: Run, asked: Footprint) -> Work:
     }
     if not fused and scores and not run.domain.clip:  # on a CPU the images lie in the same memory; films are opened
         memory["samples"] = 5.0 * samples * _pixels(run)
-    return Work(flops, memory)
+    waited = sum(WAITED.get(judge.name, 0.0) for judge in _members(library, job.benchmark, run))
+    return Work(flops, memory, waited=judged * waited)
 
 
 def _measure_released(library: Library, job: Job, run: Run, fused: bool) -> Work:
@@ -260,14 +266,20 @@ def _judges(library: Library, benchmark: str, run: Run) -> Cost:
     domain = run.domain
     if not domain.panel:
         return scorer(domain.judge, run.judge) + scorer(domain.reward, run.reward)
-    wanted = plan.metrics(library, benchmark, run.scale.name)
-    known = served(domain, benchmark)
-    stems = {known[metric].stem for metric in wanted}
     trained = {each.system.name: each for each in run.panel}
     total = NOTHING
-    for stem in stems:
-        total += scorer(domain.panel[stem], trained.get(domain.panel[stem].system or ""))
+    for judge in _members(library, benchmark, run):
+        total += scorer(judge, trained.get(judge.system or ""))
     return total
+
+
+def _members(library: Library, benchmark: str, run: Run) -> list[Scorer]:
+    """Of the domain's panel, those whom a benchmark asks."""
+    if not run.domain.panel:
+        return []
+    known = served(run.domain, benchmark)
+    stems = {known[metric].stem for metric in plan.metrics(library, benchmark, run.scale.name)}
+    return [run.domain.panel[stem] for stem in sorted(stems)]
 
 
 def _plane(library: Library, job: Job) -> Work:

@@ -64,11 +64,19 @@ def test_the_necessary_passes_read_the_keys_that_a_chunk_reads(
         for name, part in setting.parts().items():
             part()
             needed += setting.counts()[name] * reads()
-    assert setting.counts()["plain forward"] == 4 + 1
+    assert setting.counts()["plain forward"] == setting.run.system.numbers.steps + 1
     assert chunk == needed
 
 
 def test_memory_of_a_stream_does_not_grow_with_its_length(setting: streaming.Setting) -> None:
     """From the length on at which the window is full."""
-    twice, thrice = (times * setting.frames for times in (2, 3))
-    assert live.peak(partial(setting.watched, twice)) == live.peak(partial(setting.watched, thrice))
+    twice, tenfold = (times * setting.frames for times in (2, 10))
+    assert live.peak(partial(setting.watched, twice)) == live.peak(partial(setting.watched, tenfold))
+
+
+def test_memory_of_a_sampling_does_not_grow_with_its_length(setting: streaming.Setting) -> None:
+    """Made, decoded and stored chunk by chunk; the rollout of the whole clip is what would grow."""
+    twice, tenfold = (times * setting.frames for times in (2, 10))
+    short, long = (live.peak(partial(setting.sampled, frames)) for frames in (twice, tenfold))
+    assert 0 < short == long
+    assert live.peak(partial(setting.rolled, tenfold)) > live.peak(partial(setting.rolled, twice))

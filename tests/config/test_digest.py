@@ -166,6 +166,15 @@ def test_how_images_are_stored_moves_the_samples_of_its_benchmark_alone(root: Pa
     assert {output.split("/")[5].removesuffix(".json") for output in moved if "/samples/" in output} == {"coco10k"}
 
 
+def test_to_say_which_texts_a_source_has_moves_nothing(root: Path, put: Put):
+    """Source and files say it already, and those are in the digest."""
+    before = everything(load(root), "paper")
+    put("domains/wan.yaml", "prompts.vbench.variant", ...)
+    assert {output: job.digest for output, job in everything(load(root), "paper").items()} == {
+        output: job.digest for output, job in before.items()
+    }
+
+
 def test_a_package_moves_the_scores_of_who_asks_for_it(root: Path, put: Put):
     before = everything(load(root), "paper")
     put("domains/sdxl.yaml", "panel.imagereward.scorer", "package")

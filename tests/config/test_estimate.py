@@ -17,7 +17,7 @@ from amd.distill.noise import Noise
 from amd.distill.path import Linear
 from amd.distill.step import Batch, step
 from amd.distill.types import Cast, Condition, Conditioning
-from amd.train.cost import PUBLISHED, branch, decoder, network, passes, pictures, size, texts, trunk
+from amd.train.cost import PUBLISHED, branch, decoder, gathered, network, passes, pictures, size, texts, trunk
 from amd.train.estimate import LIGHT, asked_by, estimate, text
 from amd.train.work import work
 
@@ -207,6 +207,7 @@ def test_memory_holds_at_least_its_weights_and_fits_the_footprint(library: Libra
                 assert one.memory > 36 * size(job.run) / (8 if asked.sharding == "fsdp2" else 1)
             if one.devices:
                 assert one.memory < HAS[asked.gpu_model or ""] * 2**30, (scale, job.rule, job.what)
+                assert one.host < asked.mem_mb * 2**20, (scale, job.rule, job.what)
             elif job.run is not None:
                 assert one.memory < asked.mem_mb * 2**20, (scale, job.rule, job.what, job.benchmark)
 
@@ -264,3 +265,21 @@ def test_image_to_video_trains_sixteen_billion_parameters_from_a_first_frame(lib
     parts = dict(one.parts)
     assert "teacher" not in parts
     assert parts["prompts"] == pytest.approx(4 * (texts(run).parameters + pictures(run).parameters))
+    assert one.host == 4 * size(run)  # the teacher, all of it, over a node's GPUs
+    block, rest = gathered(run)
+    assert rest < block < size(run) / 40  # of forty
+
+
+def test_the_text_of_a_video_table_says_how_many_tokens_are_read_at_a_time(library: Library):
+    said = text(library, "paper", "10")
+    assert "A clip is 32,760 tokens (21 frames of 30 x 52). GiB per GPU" in said
+    assert "the frozen teacher on the CPU (61.08 GiB of a node's memory)" in said
+    said = text(library, "paper", "5")
+    assert "(21 frames of 30 x 52), a chunk 4,680, the window that it reads 18,720. GiB per GPU" in said
+
+
+def test_vbench_takes_half_a_day_of_a_gpu_and_no_judge_of_paper_scale_takes_nothing(library: Library, everything):
+    jobs_of = [job for job in everything("paper") if job.rule == "score"]
+    assert all(estimate(library, job).device_hours > 0 for job in jobs_of)
+    (hours,) = {estimate(library, job).device_hours for job in jobs_of if job.benchmark == "vbench"}
+    assert hours == pytest.approx(12)

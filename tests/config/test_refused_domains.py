@@ -1,9 +1,12 @@
 """What is wrong in domains: codecs, prompts, panels, scorers."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from amd.config.load import load
 
 Edit = Callable[[str, str, str], None]
 Put = Callable[[str, str, Any], None]
@@ -131,6 +134,68 @@ SET = {
             "videoalign takes clips to have 8 frames per second; clip.fps is 16",
         ],
     ),
+    "short prompts that are said to be extended": (
+        "domains/wan.yaml",
+        "prompts.vbench.variant",
+        "extended",
+        [
+            "domains/wan.yaml: prompts.vbench.variant (line",
+            "'extended', but the texts of 'vbench' (vbench/VBench_full_info.json) are the short ones: say short, or ",
+            "add the .txt of extended ones as second asset",
+        ],
+    ),
+    "extended prompts of which nothing is said": (
+        "domains/wan.yaml",
+        "prompts.vbench",
+        {"source": "vbench", "assets": [{"file": "a.json"}, {"file": "a.txt"}]},
+        [
+            "domains/wan.yaml: prompts.vbench",
+            "missing; the texts of 'vbench' (a.json, a.txt) are the extended ones: say extended, or take the second",
+        ],
+    ),
+    "a rewritten prompt of which nothing is said": (
+        "domains/wan.yaml",
+        "prompts.videogen-eval.variant",
+        ...,
+        [
+            "domains/wan.yaml: prompts.videogen-eval",
+            "missing; the texts of 'videoalign-csv'",
+            "say extended, or source: videoalign-csv-shorter",
+        ],
+    ),
+    "a rewritten prompt that is said to be short": (
+        "domains/wan.yaml",
+        "prompts.videogen-eval.variant",
+        "short",
+        ["'short', but the texts of 'videoalign-csv'", "are the extended ones"],
+    ),
+    "a short prompt that is said to be rewritten": (
+        "domains/wan.yaml",
+        "prompts.videogen-eval.source",
+        "videoalign-csv-shorter",
+        ["'extended', but the texts of 'videoalign-csv-shorter'", "say short, or source: videoalign-csv"],
+    ),
+    "a variant of a source that has none": (
+        "domains/wan.yaml",
+        "prompts.train.variant",
+        "extended",
+        ["domains/wan.yaml: prompts.train.variant", "'lines' has no variants, leave it out; vbench, videoalign-csv, "],
+    ),
+    "a variant that is none": (
+        "domains/wan.yaml",
+        "prompts.vbench.variant",
+        "long",
+        ["domains/wan.yaml: prompts.vbench.variant", "'long' is no choice; known: extended, short"],
+    ),
+    "a dimension that is left out and is none": (
+        "domains/wan-i2v.yaml",
+        "panel.vbench-i2v.settings.without",
+        "camera_motion i2v_bakground",
+        [
+            "domains/wan-i2v.yaml: panel.vbench-i2v.settings.without (line",
+            "'i2v_bakground' is no dimension of vbench-i2v",
+        ],
+    ),
     "clips at another rate than their judge's": (
         "domains/wan.yaml",
         "clip.fps",
@@ -201,6 +266,14 @@ SET = {
         ["scales/paper.yaml: domains.text", "a teacher trained here takes the scale's text.teacher and"],
     ),
 }
+
+
+def test_short_prompts_need_not_be_said_to_be_so(put: Put, root: Path):
+    """Nothing longer lies beside them: a domain without the key is no other domain than it was."""
+    put("domains/wan.yaml", "prompts.vbench.variant", ...)
+    put("domains/wan.yaml", "prompts.ta-hard.source", "videoalign-csv-zh")
+    put("domains/wan.yaml", "prompts.ta-hard.variant", ...)
+    assert load(root).domains["wan"].prompts["vbench"].variant is None
 
 
 @pytest.mark.parametrize("case", EDITED.values(), ids=EDITED.keys())

@@ -98,6 +98,15 @@ def test_videoalign_s_sets_are_whole_in_each_column(mirror, published, file, cou
         assert set(found.rows[0]) == set(columns)
 
 
+def test_the_short_variant_is_vbench_s_own_text_and_the_extended_one_is_another(mirror, published):
+    own = prompts("vbench", published("vbench/VBench_full_info.json"), mirror).texts
+    table = published("videoalign/vbench.csv")
+    assert prompts("videoalign-csv-shorter", table, mirror).texts == own
+    rewritten = prompts("videoalign-csv", table, mirror).texts
+    assert all(long != short for long, short in zip(rewritten, own, strict=True))
+    assert sum(map(len, rewritten)) > 10 * sum(map(len, own))
+
+
 # --- files of the tests' own -----------------------------------------------------------------------------------------
 
 ENTRIES = [

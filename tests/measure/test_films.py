@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from amd.config.schema.assets import Clip
-from amd.measure.films import gather_films, read_films, write_film, write_films
+from amd.measure.films import Film, Stored, gather_films, read_films, write_film, write_films
 from amd.measure.sample import gather, read_manifest
 from amd.report.gallery import grid
 
@@ -50,6 +50,16 @@ def read_films_of(file: Path) -> torch.Tensor:
     from amd.measure.films import read_film
 
     return read_film(file)
+
+
+@pytest.mark.parametrize("stored", ["lossless", "h264"])
+def test_a_film_written_in_parts_is_the_film_written_at_once(tmp_path: Path, stored: Stored) -> None:
+    x = clips(1)[0]
+    write_film(tmp_path / "whole.mp4", x, 8, stored)
+    with Film(tmp_path / "parts.mp4", 8, stored) as film:
+        for part in x.split((1, 3, 2), 1):
+            film.add(part)
+    assert (tmp_path / "parts.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_shards_join_into_the_same_films(tmp_path: Path) -> None:

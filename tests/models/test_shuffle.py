@@ -78,6 +78,18 @@ def test_what_a_frame_is_does_not_depend_on_those_after_it():
     assert torch.equal(codec.decode(latents[:, :, 0]), codec.decode(latents)[:, :, 0])
 
 
+@pytest.mark.parametrize("parts", [(1, 1, 1, 1), (2, 2), (1, 3), (4,)])
+@pytest.mark.parametrize("frames", [1, 4])
+def test_a_clip_decoded_part_by_part_is_the_clip_decoded_at_once(frames, parts):
+    codec = PixelShuffleCodec(2, 2.9, 0.6, frames)
+    latents = torch.randn(2, 12 * frames, 4, 2, 3, generator=torch.Generator().manual_seed(0))
+    shown = list(codec.decoded(latents.split(parts, 2)))
+    assert [part.shape[2] for part in shown] == [
+        frames * n - (frames - 1) * (place == 0) for place, n in enumerate(parts)
+    ]
+    assert torch.equal(torch.cat(shown, 2), codec.decode(latents))
+
+
 def test_the_first_frame_is_the_mean_of_what_its_channels_say():
     latents = torch.randn(1, 48, 1, 2, 2)
     codec = PixelShuffleCodec(2, 2.9, 0.6, 4)

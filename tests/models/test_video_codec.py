@@ -55,6 +55,42 @@ def test_frames_are_never_told_of_later_ones_and_clips_never_of_each_other(folde
         torch.testing.assert_close(codec.decode(latents[:, :, :2]), codec.decode(latents)[:, :, :5])
 
 
+@pytest.mark.parametrize("parts", [(1, 1, 1, 1, 1, 1), (3, 3), (1, 4, 1), (6,)])
+def test_a_clip_decoded_part_by_part_is_the_clip_decoded_at_once(folder, parts):
+    """What the decoder remembers goes on from part to part; a decoder that forgets shows something else."""
+    codec = load_clip_autoencoder(folder)
+    latents = torch.randn(2, 4, 6, 2, 3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        whole, shown = codec.decode(latents), list(codec.decoded(latents.split(parts, 2)))
+        assert [part.shape[2] for part in shown] == [4 * n - 3 * (place == 0) for place, n in enumerate(parts)]
+        torch.testing.assert_close(torch.cat(shown, 2), whole)
+        if len(parts) > 1:
+            alone = codec.decode(latents[:, :, parts[0] :])
+            assert not torch.allclose(torch.cat(shown[1:], 2)[:, :, -alone.shape[2] :], alone, atol=1e-3)
+
+
+def test_two_clips_are_decoded_in_turns_and_neither_is_told_of_the_other(folder):
+    codec = load_clip_autoencoder(folder)
+    one, other = torch.randn(2, 1, 4, 4, 2, 3, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        turns = list(zip(codec.decoded(one.split(1, 2)), codec.decoded(other.split(1, 2)), strict=True))
+        torch.testing.assert_close(torch.cat([a for a, _ in turns], 2), codec.decode(one))
+        torch.testing.assert_close(torch.cat([b for _, b in turns], 2), codec.decode(other))
+
+
+def test_what_the_decoder_remembers_does_not_grow(folder):
+    codec, past = load_clip_autoencoder(folder), []
+    codec.vae.decoder.register_forward_pre_hook(
+        lambda _, args, kwargs: past.append(kwargs["feat_cache"]), with_kwargs=True
+    )
+    held = []
+    with torch.no_grad():
+        for _ in codec.decoded(torch.randn(1, 4, 1, 2, 3) for _ in range(12)):
+            held.append(sum(x.numel() for x in past[-1] if torch.is_tensor(x)))
+    assert all(each is past[0] for each in past)
+    assert held[0] < held[2] == held[-1]
+
+
 def test_gradients_reach_the_latents_and_no_weight(folder):
     codec = load_clip_autoencoder(folder)
     latents = torch.randn(1, 4, 2, 2, 2, requires_grad=True)

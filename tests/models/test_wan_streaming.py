@@ -1,5 +1,7 @@
 """The causal student: what it sees, what it remembers, and who gets a gradient."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from wans import SHAPE, SIZE, inputs, stirred
 from amd.backbones.base import backbone
 from amd.backbones.wan import WanBackbone
 from amd.backbones.wan_streaming import Memory, StreamingWan
+from amd.config.load import load
 from amd.config.schema.sizes import Streaming
 
 LONG = (4, 8, 4, 4)
@@ -69,6 +72,52 @@ def test_one_masked_pass_is_the_chunks_one_after_another(chunk, window, sink, fi
     with torch.no_grad():
         expected = chunked(wan, clean, x_t, t_frames, cond)
         torch.testing.assert_close(wan.masked(clean, x_t, t_frames, cond), expected, **EXACT)
+
+
+PAPERS = load(Path(__file__).parents[2] / "config").scale("paper").video
+ROLLING = (4, 18, 4, 4)  # six chunks of three: the window of 12 is left behind from the fifth on
+
+
+@pytest.mark.parametrize("first_frame", [False, True])
+def test_the_papers_window_rolls_alike_in_one_pass_and_chunk_by_chunk(first_frame):
+    """Chunks of 3, window 12, sink 3, read from the scale."""
+    assert PAPERS is not None
+    setting = PAPERS.streaming
+    assert setting is not None
+    assert (setting.chunk, setting.window, setting.sink) == (3, 12, 3)
+    wan = streaming(setting, ROLLING, first_frame=first_frame)
+    clean, x_t, _, cond = doubled(1, ROLLING)
+    chunks = ROLLING[1] // setting.chunk
+    times = torch.rand(1, chunks, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    t_frames = times.repeat_interleave(setting.chunk, 1)
+    with torch.no_grad():
+        expected = chunked(wan, clean, x_t, t_frames, cond)
+        torch.testing.assert_close(wan.masked(clean, x_t, t_frames, cond), expected, **EXACT)
+        wider = streaming(setting.model_copy(update={"window": 30}), ROLLING, first_frame=first_frame)
+        unrolled = wider.masked(clean, x_t, t_frames, cond)
+        same = [torch.allclose(a, b, **EXACT) for a, b in zip(unrolled.split(3, 2), expected.split(3, 2), strict=True)]
+    assert same == [True] * 4 + [False] * 2  # what the window forgets is felt from the fifth chunk on
+
+
+def test_the_papers_window_holds_the_sink_and_the_six_frames_before_a_chunk():
+    assert PAPERS is not None
+    assert PAPERS.streaming is not None
+    shallow = SIZE.model_copy(update={"depth": 1})
+    wan = stirred(StreamingWan(shallow, ROLLING, PAPERS.streaming)).double()
+    clean, x_t, t, cond = doubled(1, ROLLING)
+    last = slice(15, 18)
+
+    def prediction(given: Tensor) -> Tensor:
+        with torch.no_grad():
+            return chunked(wan, given, x_t, t[:, None].expand(-1, ROLLING[1]), cond)[:, :, last]
+
+    before, seen = prediction(clean), []
+    for frame in range(ROLLING[1]):
+        given = clean.clone()
+        given[:, :, frame] += 1
+        if not torch.equal(prediction(given), before):
+            seen.append(frame)
+    assert seen == [0, 1, 2, 9, 10, 11, 12, 13, 14]
 
 
 def test_the_loss_is_the_velocitys_error_after_the_clean_frames():

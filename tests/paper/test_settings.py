@@ -6,6 +6,7 @@ import pytest
 
 from amd.config.load import Library, load
 from amd.distill.methods import METHODS, row
+from amd.distill.rollout import grid
 
 ROOT = Path(__file__).parent.parent.parent / "config"
 SECOND_STAGE = ("sit-dmd", "sit-dmdr", "sit-amd", "sit-amd-without-adaptation", "sit-amd-without-sharpening")
@@ -51,6 +52,62 @@ def test_a4_text_to_image(library: Library) -> None:
     )
     asked = library.scale("paper").footprints.get("distill.text", library.scale("paper").footprints["distill"])
     assert asked.nodes * asked.gpus == 8
+
+
+STREAMS = {"wan-longlive": 700, "wan-dmd2": 700, "wan-amd": 700, "wan-amd-140": 140}  # Tables 5 and 6
+
+
+def test_a4_text_to_video(library: Library) -> None:
+    """'700 iterations', batch 8, 2e-6, local attention 12, frame sink 3; the rest is LongLive's first stage."""
+    sizes, domain = library.scale("paper").video, library.domain("paper", "video")
+    assert sizes is not None
+    assert sizes.streaming is not None
+    assert domain.clip is not None
+    assert (sizes.batch, sizes.lr, sizes.fake_lr) == (8, 2e-6, 4e-7)
+    assert (sizes.streaming.chunk, sizes.streaming.window, sizes.streaming.sink) == (3, 12, 3)
+    assert (domain.clip.frames, domain.pixels[1], domain.clip.width, domain.clip.fps) == (81, 480, 832, 16)
+    assert domain.latent_shape == (16, 21, 60, 104)
+    assert domain.latent_shape[1] // sizes.streaming.chunk == 7  # chunks of a training's clip
+    assert domain.reward.name == "videoalign"
+    network = sizes.network  # Wan2.1-T2V-1.3B, transformer/config.json
+    assert (network.patch, network.width, network.depth, network.heads, network.ffn) == (2, 1536, 30, 12, 8960)
+    for name, iterations in STREAMS.items():
+        run = library.run(name, "paper", 0)
+        method = row(run.system.method or "", run.numbers)
+        assert run.stage_iterations == iterations, name
+        assert run.batch == 8, name
+        assert [method.numbers[key] for key in ("steps", "ratio", "shift")] == [4, 5, 5.0], name
+        assert run.cfg_weight == 1 + 3.0, name  # guidance_scale 3.0 of cond + w' (cond - uncond)
+        times = [1000 * (1 - t) for t in grid(int(method.numbers["steps"]), float(method.numbers["shift"]))]
+        assert times == pytest.approx([1000, 937.5, 833.3, 625], abs=0.04), name
+        assert (run.system.backbone, run.system.ema) == ("wan-streaming", 0.99), name
+
+
+def test_every_printed_streaming_student_is_held_to_a4(library: Library) -> None:
+    for name in ("table5", "table6"):
+        ours = [line.system for line in library.tables[name].rows if line.system is not None]
+        assert {s for s in ours if library.system(s).kind == "student"} <= STREAMS.keys()
+
+
+def test_a4_image_to_video(library: Library) -> None:
+    """'800 iterations', batch 8, 5e-7, of a 14B network with its own shift."""
+    sizes, domain = library.scale("paper").i2v, library.domain("paper", "i2v")
+    assert sizes is not None
+    assert domain.clip is not None
+    assert sizes.streaming is None
+    assert (sizes.batch, sizes.lr, sizes.fake_lr) == (8, 5e-7, 5e-7)
+    assert (domain.clip.frames, domain.pixels[1], domain.clip.width, domain.shift) == (81, 480, 832, 3.0)
+    assert domain.latent_shape == (16, 21, 60, 104)
+    network = sizes.network  # Wan2.1-I2V-14B-480P, transformer/config.json
+    assert (network.width, network.depth, network.heads, network.ffn) == (5120, 40, 40, 13824)
+    assert network.image_context == 1280
+    students = [s for s in library.systems.values() if (s.kind, s.track) == ("student", "i2v")]
+    assert {s.name for s in students} >= {"wan-i2v-dmd2", "wan-i2v-amd"}
+    for system in students:
+        run = library.run(system.name, "paper", 0)
+        method = row(run.system.method or "", run.numbers)
+        assert (run.stage_iterations, run.batch, run.cfg_weight) == (800, 8, 5.0), system.name
+        assert [method.numbers[key] for key in ("steps", "ratio", "shift")] == [4, 5, 3.0], system.name
 
 
 def test_the_text_students_are_dmd2s_script_with_another_slot(library: Library) -> None:

@@ -16,6 +16,7 @@ from amd.report.content import collect
 from amd.report.markup import Grid, escape, latex, markdown, plain, signed
 from amd.report.statistics import compare, summary
 from amd.report.table import build
+from amd.report.wording import footer
 
 
 def made(library: Library, name: str, root: Path) -> dict[str, Any]:
@@ -181,6 +182,16 @@ def test_footer_names_what_the_numbers_are_of(library, results, table4) -> None:
     file = results.score("sit-amd", 0, fid=15.0)
     file.write_text(json.dumps(json.loads(file.read_text()) | {"git_sha": "d" * 40}))
     assert "come from 2 commits" in " ".join(made(library, "table4", results.root)["json"]["footer"])
+
+
+def test_the_footer_of_clips_says_what_each_judge_was_shown_once(library, results, table4) -> None:
+    """Another text or a dimension left out is another number; of pictures it is in the score alone."""
+    table4()
+    content = collect(library, "table4", "tiny", results.root)
+    content.scores = [{**score, "preprocessing": {"vbench": "clips of short prompts"}} for score in content.scores]
+    pictures = footer(content)
+    content.table = content.table.model_copy(update={"track": "video"})
+    assert [line for line in footer(content) if line not in pictures] == ["vbench was shown: clips of short prompts."]
 
 
 def test_floor_stands_under_the_rows(library, results, table4) -> None:

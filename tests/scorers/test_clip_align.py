@@ -4,12 +4,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from amd.config.load import load as load_library
 from amd.data.clips import film
 from amd.data.emoji import COLOURED, VOCABULARY
 from amd.data.motion import DIRECTIONS, SIZES, draw_motion, moving
@@ -203,11 +205,12 @@ def test_rows_that_part_twins_are_refused():
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_real_clips_are_told_from_spoiled_ones_and_captions_from_twins_captions(architecture):
-    """Thirty steps on twenty pairs; afterwards the parts of real clips have mean 0 and standard deviation 1."""
-    task = training(40, architecture, precision="bfloat16")
+    """Ninety steps on eighty pairs, and eighty that it never saw, of which some 78 of each part are judged: 0.65 is
+    three deviations above guessing. Afterwards the parts of real clips have mean 0 and standard deviation 1."""
+    task = training(160, architecture, precision="bfloat16")
     optimiser = torch.optim.AdamW(task.module.parameters(), 3e-3)
     losses = []
-    for step in range(30):
+    for step in range(90):
         loss = task.loss(Noise(0, step, 12, phase="scorer"))
         losses.append(float(loss.detach()))
         loss.backward()
@@ -218,7 +221,8 @@ def test_real_clips_are_told_from_spoiled_ones_and_captions_from_twins_captions(
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
     report = task.report()
     own, other = report["accuracy"]["own half"], report["accuracy"]["other half"]
-    assert min(own["mq"], own["ta"]) > 0.7
+    assert min(own[part] for part in PARTS) > 0.75
+    assert min(other[part] for part in PARTS) > 0.65
     assert {name for name in own if " " not in name} == set(PARTS)
     assert set(other) <= {
         *PARTS,
@@ -231,6 +235,26 @@ def test_real_clips_are_told_from_spoiled_ones_and_captions_from_twins_captions(
                        for side in (0, 1) for s in [torch.full_like(task.own, side)]])  # fmt: skip
     assert torch.allclose(z.mean(0), torch.zeros(3), atol=1e-3)
     assert torch.allclose(z.std(0), torch.ones(3), atol=1e-3)
+
+
+def test_what_rewards_clips_and_what_reports_share_neither_weights_nor_half_nor_architecture():
+    """Of every domain of clips whose scorers are trained here; else a student is graded by what it was trained on."""
+    library = load_library(Path(__file__).parents[2] / "config")
+    seen = 0
+    for domain in library.domains.values():
+        if domain.reward is None or domain.reward.name != "clip-align":
+            continue
+        members = [member for member in domain.panel.values() if member is not None and member.name == "clip-align"]
+        assert members, domain.name
+        rewards = library.system(domain.reward.system)
+        for member in members:
+            reports = library.system(member.system)
+            for differs in ("name", "half", "architecture"):
+                assert getattr(rewards, differs) != getattr(reports, differs), (domain.name, differs)
+            assert {rewards.half, reports.half} == {0, 1}
+            assert {rewards.architecture, reports.architecture} <= set(ARCHITECTURES)
+            seen += 1
+    assert seen >= 2  # clips, clips-i2v
 
 
 # --- the scorer ------------------------------------------------------------------------------------------------------

@@ -1,32 +1,34 @@
 """Judges of clips in environments of their own: the way to them, and what their runners do before any network."""
 
-import importlib.util
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
+from amd import doctor
 from amd.config import plan
 from amd.config.load import load
-from amd.config.schema.assets import Clip, Scorer
+from amd.config.schema.assets import Clip, Prompts, Scorer
 from amd.data.prompts import PromptSet
-from amd.measure import films, isolated, isolated_clips
+from amd.measure import films, isolated, isolated_clips, vbench
 from amd.measure.films import read_films, write_film, write_films
 from amd.measure.isolated import Environment, recipe
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign, checked, record
 from amd.measure.panel import Asked
 from amd.measure.sample import read_manifest
-from amd.measure.video_panel import build_video_panel
+from amd.measure.video_panel import BENCHES, Bench, build_video_panel, words
 from amd.rewards import videoalign_frames
 
+CONFIG = Path(__file__).parents[2] / "config"
 WILD = 'a "cat" \'; rm -rf $HOME\n{"index": 7}\u2028é'
+runner = isolated_clips.scorer_of
 DIMENSIONS = ("scene", "color", "human_action")
 SCORER = """
 def needs(dimension):
@@ -43,16 +45,6 @@ def score(asked):
             values.append({"vq": float(size > 0), "mq": float(sample["index"]), "ta": length})
     return values, "fake"
 """
-
-
-def runner(name: str) -> ModuleType:
-    """A scorer of workflow/envs, as its environment would import it; nothing heavy is imported until it is asked."""
-    spec = importlib.util.spec_from_file_location(f"{name}_scorer", isolated.RECIPES / name / "scorer.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -76,6 +68,13 @@ def samples(folder: Path, *prompts: str) -> list[dict[str, object]]:
         {"index": 3 * i, "video": str(folder / "clip.mp4"), "prompt": prompt, "row": {}}
         for i, prompt in enumerate(prompts)
     ]
+
+
+def install(environment: Path, package: str) -> None:
+    """As far as pip leaves a trace."""
+    folder = environment / "lib" / "python3.11" / "site-packages" / f"{package}-0.6.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.6\n")
 
 
 class Kept:
@@ -185,17 +184,54 @@ def test_the_picture_of_a_row_goes_before_that_of_a_clip(tmp_path):
         assert picture.getpixel((3, 3)) == (7, 7, 7)
 
 
-def test_a_line_of_a_domain_asks_videoalign_for_all_clips_at_once(tmp_path, fake, monkeypatch):
+@pytest.fixture
+def finish(tmp_path, fake, monkeypatch) -> Callable[[str], None]:
+    """name -> an environment of that name is finished, which is this very Python, with the fake's scorer."""
+
+    def make(name: str) -> None:
+        shutil.copytree(isolated.RECIPES / "fake", isolated.RECIPES / name)
+        made = tmp_path / "made" / name
+        (made / "bin").mkdir(parents=True)
+        (made / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+        (made / "bin" / "python").chmod(0o755)
+        (made / "environment.json").write_text(json.dumps({"recipe": recipe(name), "packages": {}}))
+        monkeypatch.setattr(isolated, "ENVIRONMENTS", made.parent)
+        monkeypatch.setenv("AMD_CACHE", str(tmp_path / "cache"))
+
+    return make
+
+
+def test_what_vbench_leaves_out_has_no_number_is_0_in_totals_and_is_said(tmp_path, finish):
     pytest.importorskip("av")
-    shutil.copytree(isolated.RECIPES / "fake", isolated.RECIPES / "videoalign")
-    made = tmp_path / "made" / "videoalign"
-    (made / "bin").mkdir(parents=True)
-    (made / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (made / "bin" / "python").chmod(0o755)
-    (made / "environment.json").write_text(json.dumps({"recipe": recipe("videoalign"), "packages": {}}))
-    monkeypatch.setattr(isolated, "ENVIRONMENTS", made.parent)
-    monkeypatch.setenv("AMD_CACHE", str(tmp_path / "cache"))
-    library = load(Path(__file__).parents[2] / "config")
+    finish("vbench")
+    library, without = load(CONFIG), "object_class multiple_objects color spatial_relationship"
+    run = library.run("wan-teacher", "paper", 0)
+    member = {
+        "name": "vbench",
+        "scorer": "package",
+        "assets": [{"file": "weights.pt"}],
+        "settings": {"without": without},
+    }
+    domain = run.domain.model_copy(update={"panel": {"vbench": Scorer.model_validate(member)}})
+    run = replace(run, domain=domain, mirror=str(tmp_path))
+    panel = build_video_panel(run, library.benchmarks["vbench"], torch.device("cpu"))
+    rows = ({"dimension": list(vbench.DIMENSIONS), "prompt_en": "=0.5"},)
+    asked = Asked(PromptSet(("much longer",), rows), torch.zeros(1, dtype=torch.int64))
+    numbers = panel.numbers(panel.look(Kept(torch.zeros(1, 3, 2, 32, 32, dtype=torch.uint8)), asked), asked)
+    known = {name: 0.5 for name in vbench.DIMENSIONS if name not in without.split()}
+    found = vbench.totals(known)
+    assert numbers == pytest.approx({**known, **found.groups, "total": found.total})
+    said = panel.preprocessing["vbench"]
+    assert said.endswith(
+        "is zero in totals; nobody measures object_class, multiple_objects, color, spatial_relationship; clips of the "
+        "short prompts of vbench, judged by VBench's own short texts"
+    )
+
+
+def test_a_line_of_a_domain_asks_videoalign_for_all_clips_at_once(tmp_path, finish):
+    pytest.importorskip("av")
+    finish("videoalign")
+    library = load(CONFIG)
     run = library.run("sdxl-teacher", "paper", 0)
     member = {"name": "videoalign", "scorer": "package", "times": 100, "assets": [{"file": "weights.pt"}]}
     changed = {
@@ -203,6 +239,8 @@ def test_a_line_of_a_domain_asks_videoalign_for_all_clips_at_once(tmp_path, fake
         "metrics": {"mq": "MQ", "overall": "Total"},
         "clip": Clip(frames=2, width=32, latent_frames=2, latent_width=32, fps=8),
     }
+    told = Prompts(source="videoalign-csv-shorter", variant="short")
+    changed["prompts"] = run.domain.prompts | {"drawbench": told}
     run = replace(run, domain=run.domain.model_copy(update=changed), mirror=str(tmp_path))
     benchmark = library.benchmarks["drawbench"].model_copy(update={"metrics": ["mq", "ta", "overall"]})
     assert plan.environments(run, benchmark) == ["videoalign"]
@@ -213,6 +251,7 @@ def test_a_line_of_a_domain_asks_videoalign_for_all_clips_at_once(tmp_path, fake
     assert columns == {"vq": [1.0] * 3, "mq": [0.0, 1.0, 2.0], "ta": [1.0, 2.0, 3.0]}
     assert panel.numbers(columns, asked) == {"mq": 100.0, "overall": 400.0}  # ta has no name in this domain
     assert "mp4 libx264" in panel.preprocessing["videoalign"]
+    assert "clips of the short prompts" in panel.preprocessing["videoalign"]
 
 
 def test_a_file_holds_the_clip_as_an_encoder_keeps_it(tmp_path):
@@ -250,6 +289,92 @@ def test_vbench_finds_every_file_where_it_looks_and_prompts_in_its_list_alone(tm
     assert first == {"prompt_en": WILD, "dimension": ["color"], "video_list": [videos[0]]}
     assert second["auxiliary_info"] == {"color": {"color": "red"}}
     assert second["image_name"] == "/there/000003.png"
+
+
+@pytest.mark.parametrize(("domain", "stem"), [("wan", "vbench"), ("wan-i2v", "vbench-i2v")])
+def test_a_domain_lists_the_files_that_its_dimensions_read_and_no_others(domain, stem):
+    scorer = load(CONFIG).domains[domain].panel[stem]
+    module, without = runner("vbench"), str(scorer.settings.get("without", "")).split()
+    asked = [name for name in BENCHES[stem][0] if name not in without]
+    listed = [Path(asset.file).name for asset in scorer.assets]
+    assert len(set(listed)) == len(listed)  # files are told apart by their names
+    assert set(listed) == {name for dimension in asked for name in module.needs(dimension)}
+    assert all(asset.url and asset.license for asset in scorer.assets)
+
+
+def test_vbench_runs_where_transformers_finds_bert_by_its_name(tmp_path, monkeypatch):
+    """Tag2Text and GRiT ask for "bert-base-uncased", and nothing is fetched: a folder of that name is believed."""
+    module, there = runner("vbench"), Path.cwd()
+    names = module.needs("scene")
+    for name in names:
+        (tmp_path / name).write_text(name)
+
+    def measured(*_):
+        read = [(Path("bert-base-uncased") / name).read_text() for name in ("vocab.txt", "model.safetensors")]
+        assert read == ["vocab.txt", "model.safetensors"]
+        return []
+
+    monkeypatch.setattr(module, "measured", measured)
+    monkeypatch.setattr(module.os, "environ", {})
+    files = {name: str(tmp_path / name) for name in names}
+    asked = {"dimension": "scene", "files": files, "device": "cpu", "samples": samples(tmp_path, "a")}
+    assert module.score(asked)[0] == [{"scene": None}]
+    assert Path.cwd() == there
+    assert "bert-base-uncased/vocab.txt" in module.FILES["object_class"].values()
+
+
+def test_a_file_that_no_asset_gives_is_named_before_anything_is_scored(fake):
+    environment, files = fake
+    with pytest.raises(ValueError, match=r"environment 'fake': scene reads weights\.pt, which is none of the assets"):
+        PackageVBench(environment, {}, {}, DIMENSIONS, 8)
+    with pytest.raises(ValueError, match=r"it reads weights\.pt"):
+        PackageVideoAlign(environment, {}, 8)
+    own = Environment("vbench", environment.python, "", {})
+    shutil.copytree(CONFIG.parent / "workflow" / "envs" / "vbench", isolated.RECIPES / "vbench")
+    with pytest.raises(ValueError, match=r"camera_motion is not measured here.*; name it in settings: \{without"):
+        PackageVBench(own, files, {}, ("camera_motion",), 8)
+
+
+def test_what_no_index_has_is_asked_for_only_where_a_dimension_needs_it(tmp_path):
+    python = tmp_path / "vbench" / "bin" / "python"
+    bare = Environment("vbench", python, "", {})
+    module = runner("vbench")
+    dimensions = tuple(module.FILES)
+    files = {name: tmp_path / name for each in dimensions for name in module.needs(each)}
+    with pytest.raises(ValueError, match="object_class, multiple_objects, color, spatial_relationship need detectron2"):
+        isolated_clips.ready(bare, files, dimensions)
+    isolated_clips.ready(bare, files, [name for name in dimensions if name not in module.BUILT])
+    install(tmp_path / "vbench", "detectron2")
+    isolated_clips.ready(bare, files, dimensions)
+
+
+def test_the_doctor_names_what_vbench_lacks_and_what_would_be_left_out(tmp_path, monkeypatch):
+    library = load(CONFIG)
+    monkeypatch.setattr(isolated, "ENVIRONMENTS", tmp_path)
+    environment, lost = doctor._environments(library.domains["wan"])
+    assert (environment.state, lost.state, lost.what) == ("bare", "bad", "detectron2")
+    without = "object_class multiple_objects color spatial_relationship"
+    assert f'config/domains/wan.yaml: panel.vbench.settings: {{without: "{without}"}}' in lost.words
+    said = library.domains["wan"].panel["vbench"].model_copy(update={"settings": {"without": without}})
+    fewer = library.domains["wan"].model_copy(update={"panel": {"vbench": said}})
+    assert [found.what for found in doctor._environments(fewer)] == ["environment"]
+    assert [found.what for found in doctor._environments(library.domains["wan-i2v"])] == ["environment"]
+    assert list(doctor._environments(library.domains["clips"])) == []
+    install(tmp_path / "vbench", "detectron2")
+    (tmp_path / "vbench" / "environment.json").write_text(json.dumps({"recipe": recipe("vbench"), "packages": {}}))
+    assert [found.state for found in doctor._environments(library.domains["wan"])] == ["good", "good"]
+
+
+def test_a_score_names_the_dimensions_that_are_left_out_and_the_texts_that_clips_were_made_from():
+    whole = Bench("vbench", lambda clips, asked: {}, "zero", 100, "", "as they are")
+    fewer = Bench("vbench", lambda clips, asked: {}, "zero", 100, "", "as they are", ("color", "scene"))
+    assert fewer.preprocessing == f"{whole.preprocessing}; nobody measures color, scene"
+    prompts = load(CONFIG).domains["wan"].prompts
+    assert words(prompts["vbench"], "vbench").endswith(
+        "the short prompts of vbench, judged by VBench's own short texts"
+    )
+    assert words(prompts["ta-hard"], "videoalign").endswith("prompts of videoalign-csv, judged by the same texts")
+    assert words(prompts["train"], "videoalign") == words(None, "vbench") == ""
 
 
 def test_a_label_of_a_closed_list_is_the_only_word_in_a_name(tmp_path, monkeypatch):

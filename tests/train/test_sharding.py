@@ -15,20 +15,23 @@ from shared_out import look
 from smoke_run import Case, ranked_attempt
 
 from amd.backbones.unet import UNetBackbone
-from amd.config.schema.sizes import UNetSize
+from amd.backbones.wan import WanBackbone
+from amd.config.schema.sizes import UNetSize, WanSize
 from amd.train.artifact import read_artifact, read_meta
 from amd.train.devices import ranks
 from amd.train.loop import distill
 from amd.train.sharding import LARGEST, blocks
 
-PATIENCE_S = 240
+PATIENCE_S = 480  # every message waits for its turn on a busy machine
 SPANNING = {"batch": 8, "group": 8, "micro_batch": 8}  # one group: its rewards are on all ranks
 CLOSE = (
     1e-4  # of the student's way, as for ranks that are not sharded: sums in float32 in another order, Adam's division
 )
 
 forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(["amd.train.loop", "amd.backbones.unet", "amd.rewards.classifier", "torch._dynamo"])
+forks.set_forkserver_preload(
+    ["amd.train.loop", "amd.backbones.unet", "amd.backbones.wan_streaming", "amd.rewards.classifier", "torch._dynamo"]
+)
 
 
 def together(target: Callable[..., None], world: int, tell: Callable[[int, int], dict[str, Any]]) -> list[int]:
@@ -103,21 +106,26 @@ def test_weights_are_shared_out_within_a_node_and_copied_between_nodes(seen: dic
     assert whole / seen["of_node"] <= part < 1.1 * whole / seen["of_node"]  # the first rank rounds up
 
 
-@pytest.mark.parametrize("what", ["sit", "unet", "recomputed", "leaked", "borrowed"])
+ALIKE = ("sit", "unet", "recomputed", "leaked", "borrowed", "wan", "wan leaked", "unet leaked", "streaming wan")
+
+
+@pytest.mark.parametrize("what", ALIKE)
 def test_a_network_that_is_shared_out_has_the_gradients_of_a_whole_one(seen: dict[str, Any], what: str) -> None:
-    assert seen[what] < 1e-6  # sums over rows in another order
+    assert seen[what] < 1e-5  # sums over rows in another order, and other kernels of a convolution for fewer rows
 
 
-def test_a_frozen_network_on_the_cpu_says_the_same(seen: dict[str, Any]) -> None:
-    assert seen["rested"] < 1e-6
+@pytest.mark.parametrize("what", ["rested", "wan rested"])
+def test_a_frozen_network_on_the_cpu_says_the_same(seen: dict[str, Any], what: str) -> None:
+    assert seen[what] < 1e-6
 
 
 def test_the_real_teachers_share_of_the_branch_was_one_that_shows(seen: dict[str, Any]) -> None:
     assert seen["borrowed share"] > 1e-3
 
 
-def test_a_bfloat16_network_gathers_what_autocast_would_have_made(seen: dict[str, Any]) -> None:
-    assert seen["sit bfloat16"] < 2e-2  # gradients are rounded to 8 bits before rows are summed, not after
+@pytest.mark.parametrize("what", ["sit bfloat16", "wan bfloat16"])
+def test_a_bfloat16_network_gathers_what_autocast_would_have_made(seen: dict[str, Any], what: str) -> None:
+    assert seen[what] < 2e-2  # gradients are rounded to 8 bits before rows are summed, not after
 
 
 def test_ranks_that_begin_from_different_weights_are_refused(seen: dict[str, Any]) -> None:
@@ -142,6 +150,22 @@ def test_the_largest_unit_of_sdxl_is_a_transformer_block_and_all_but_its_ends_is
     assert sum(sum(p.numel() for p in unit.parameters()) for unit in units) == sum(inside.values())  # none in two
     assert max(sum(p.numel() for p in unit.parameters()) for unit in units) <= LARGEST
     assert sum(inside.values()) > 0.98 * sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("image", [1280, None], ids=["i2v", "t2v"])
+def test_the_units_of_a_wan_of_14_b_are_its_blocks_and_all_but_its_ends_is_in_one(image: int | None) -> None:
+    size = WanSize(patch=2, width=5120, depth=40, heads=40, ffn=13824, context=4096, image_context=image)
+    with torch.device("meta"):
+        network = WanBackbone(size, (16, 21, 60, 104))
+    inside = network.network.blocks
+    outside = {name.split(".")[1] for name, _ in network.named_parameters() if not name.startswith("network.blocks.")}
+    assert outside == {"patch_embedding", "condition_embedder", "proj_out", "scale_shift_table"}
+    units = list(blocks(network))
+    assert [unit for unit in units if unit in set(inside)] == list(inside)
+    embedders = set(network.network.condition_embedder.modules())
+    assert all(unit in embedders for unit in units if unit not in set(inside))
+    rest = sum(p.numel() for p in network.parameters()) - sum(p.numel() for p in inside.parameters())
+    assert rest < max(sum(p.numel() for p in unit.parameters()) for unit in units)  # no more than a block is whole
 
 
 def test_offloading_without_sharding_is_refused() -> None:

@@ -5,13 +5,22 @@ from typing import TYPE_CHECKING
 
 from amd.config.checks.systems import belongs
 from amd.config.read import Document, unknown
+from amd.config.schema.assets import Prompts, Scorer
 from amd.config.schema.closed import PROMPTED, VIDEO
 from amd.config.schema.domain import Domain
 from amd.config.schema.tables import Benchmark
-from amd.config.served import FPS, PACKAGES, clashes, served
+from amd.config.served import FPS, PACKAGES, SEVERAL, clashes, served
 
 if TYPE_CHECKING:
     from amd.config.load import Library
+
+VARIANTS = {
+    "videoalign-csv": ("extended", "source: videoalign-csv-shorter"),
+    "videoalign-csv-shorter": ("short", "source: videoalign-csv"),
+    "vbench-i2v": ("short", "take prompts of another source"),
+}
+"""Source of prompts -> which its texts are, and what has the others; vbench's are as many as its files."""
+SHORT_ALONE = {("vbench", "short"), ("vbench-i2v", "short")}  # nothing longer is at hand, so it need not be said
 
 
 def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
@@ -21,6 +30,8 @@ def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
         here = document.at("latents")
         yield f"{here}: {domain.latents} differ from pixels {domain.pixels}, but there is no autoencoder"
     yield from _of_shuffle(document, domain)
+    for use, prompts in domain.prompts.items():
+        yield from _of_variant(document.at("prompts", use, "variant"), prompts)
     if domain.track == "class" and domain.classes == 0:
         yield f"{document.at('classes')}: missing; a domain of the class track has some"
     if domain.track in PROMPTED and not domain.panel:
@@ -57,6 +68,7 @@ def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
             if said != domain.clip.fps:
                 here, right = document.at(*keys, "settings", "fps"), domain.clip.fps
                 yield f"{here}: {scorer.name} takes clips to have {said} frames per second; clip.fps is {right}"
+        yield from _of_left_out(document.at(*keys, "settings", "without"), keys[-1], scorer)
         if scorer.system is not None and scorer.assets:
             yield f"{document.at(*keys)}: give either a system (trained here) or assets (published), and not both"
         if scorer.system is None and not scorer.assets and keys[0] != "panel":
@@ -94,6 +106,34 @@ def _of_shuffle(document: Document, domain: Domain) -> Iterator[str]:
     )
     if right != domain.latent_shape:
         yield f"{document.at('latents')}: the latents are {domain.latent_shape}; this shuffle makes {right}"
+
+
+def _of_left_out(here: str, stem: str, scorer: Scorer) -> Iterator[str]:
+    """Dimensions that VBench's package is told to leave out, and that are none."""
+    if scorer.scorer == "package" and stem in SEVERAL:
+        for name in str(scorer.settings.get("without", "")).split():
+            if name not in SEVERAL[stem]:
+                yield f"{here}: {unknown(name, f'dimension of {stem}', SEVERAL[stem])}"
+
+
+def _of_variant(here: str, prompts: Prompts) -> Iterator[str]:
+    """A variant that is not the one of the texts that are read; none, where the other one is a file or a name away."""
+    source, said = prompts.source, prompts.variant
+    if source == "vbench":
+        right = "extended" if len(prompts.assets) > 1 else "short"
+        other = "take the second asset away" if right == "extended" else "add the .txt of extended ones as second asset"
+    elif source in VARIANTS:
+        right, other = VARIANTS[source]
+    else:
+        if said is not None:
+            known = ", ".join(("vbench", *VARIANTS))
+            yield f"{here}: {said!r}; source {source!r} has no variants, leave it out; {known} have some"
+        return
+    files = ", ".join(asset.file for asset in prompts.assets) or "no file"
+    if said is None and (source, right) not in SHORT_ALONE:
+        yield f"{here}: missing; the texts of {source!r} ({files}) are the {right} ones: say {right}, or {other}"
+    elif said not in (None, right):
+        yield f"{here}: {said!r}, but the texts of {source!r} ({files}) are the {right} ones: say {right}, or {other}"
 
 
 def _unserved(library: "Library", domain: Domain, benchmark: Benchmark) -> Iterator[str]:

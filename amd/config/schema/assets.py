@@ -70,6 +70,9 @@ class Prompts(Closed):
     """Where prompts come from."""
 
     source: str  # a key of amd.data.prompts.PROMPTS
+    variant: Literal["short", "extended"] | None = (
+        None  # of video's: as a benchmark prints them, or told at length by a language model; checked against the files
+    )
     assets: list[Asset] = []
     seed: int = 0  # of sources that compose them
     categories: dict[str, str] = {}  # prefix of a metric -> category of the source (hpdv2: anime -> anime)

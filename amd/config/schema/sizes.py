@@ -105,6 +105,17 @@ class Streaming(Closed):
         return self
 
 
+class Optimiser(Closed):
+    """AdamW of student and fake and what is around it, where a published recipe has numbers of its own."""
+
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+    decay: Annotated[float, Field(ge=0)]  # of the weights of both
+    clip: Rate  # of a gradient's norm per update
+    averaged_from: Share | None = (
+        None  # share of a run after which the student's average begins, its decay constant; None: at once, rising
+    )
+
+
 class TrackSizes(Closed):
     """Sizes that every track of trained images has."""
 
@@ -158,6 +169,7 @@ class VideoSizes(TrackSizes):
     initial: Pretraining | None = (
         None  # regression of a streaming student on the teacher's ODE; None: published weights
     )
+    optimiser: Optimiser | None = None  # None: DMDR's numbers, as every other track has
     clips: Positive | None = None  # captioned clips that a teacher trained here, or a critic, sees; None: all
     scorers: dict[ScorerArchitecture, Pretraining] = {}
     prompts: dict[str, Positive] = {}  # "train" or a benchmark -> how many of its source's prompts; absent: all

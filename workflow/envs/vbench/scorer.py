@@ -1,8 +1,8 @@
 """VBench and VBench-I2V by their own package, a dimension at a time (`amd.measure.isolated_clips` asks for each).
 
-What is needed lies where VBench looks for it: its caches are a folder of links to the given files, so nothing is
-fetched. object_class, multiple_objects, color and spatial_relationship need detectron2 besides, which no package index
-has: a site that wants them builds it for this torch into the finished environment,
+What is needed lies where VBench looks for it: its caches are a folder of links to the given files, and so is the folder
+that it runs in, so nothing is fetched. object_class, multiple_objects, color and spatial_relationship need detectron2
+besides, which no package index has: a site that wants them builds it for this torch into the finished environment,
 
     .envs/vbench/bin/python -m pip install --no-build-isolation --no-deps \
         git+https://github.com/facebookresearch/detectron2@<commit>
@@ -11,6 +11,7 @@ and otherwise names these dimensions in the panel's `settings: {without: ...}`. 
 by torch.hub) and i2v_background (DreamSim) are not measured here.
 """
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -28,7 +29,11 @@ DINO = {
     "utils.py": "torch/hub/facebookresearch_dino_main/utils.py",
 }
 B32, L14 = "clip/ViT-B-32.pt", "clip/ViT-L-14.pt"
-GRIT = {"grit_b_densecap_objectdet.pth": "vbench/grit_model/grit_b_densecap_objectdet.pth"}
+WORDS = {"vocab.txt": "bert-base-uncased/vocab.txt"}  # which transformers finds by that name where we stand
+GRIT = {"grit_b_densecap_objectdet.pth": "vbench/grit_model/grit_b_densecap_objectdet.pth", **WORDS}
+DETECTED = ("object_class", "multiple_objects", "color", "spatial_relationship")
+BUILT = dict.fromkeys(DETECTED, "detectron2")
+"""Dimension -> a package that it needs and that a site has to build into the environment."""
 VICLIP = {
     "ViClip-InternVid-10M-FLT.pth": "vbench/ViCLIP/ViClip-InternVid-10M-FLT.pth",
     "bpe_simple_vocab_16e6.txt.gz": "vbench/ViCLIP/bpe_simple_vocab_16e6.txt.gz",
@@ -44,11 +49,15 @@ FILES: dict[str, dict[str, str]] = {
         "sa_0_4_vit_l_14_linear.pth": "vbench/aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
     },
     "imaging_quality": {"musiq_spaq_ckpt-358bb6af.pth": "vbench/pyiqa_model/musiq_spaq_ckpt-358bb6af.pth"},
-    **dict.fromkeys(("object_class", "multiple_objects", "color", "spatial_relationship"), GRIT),
+    **dict.fromkeys(DETECTED, GRIT),
     "human_action": {
         "l16_ptk710_ftk710_ftk400_f16_res224.pth": "vbench/umt_model/l16_ptk710_ftk710_ftk400_f16_res224.pth"
     },
-    "scene": {"tag2text_swin_14m.pth": "vbench/caption_model/tag2text_swin_14m.pth"},
+    "scene": {
+        "tag2text_swin_14m.pth": "vbench/caption_model/tag2text_swin_14m.pth",
+        "model.safetensors": "bert-base-uncased/model.safetensors",  # its own weights are read over these
+        **WORDS,
+    },
     "appearance_style": {"ViT-B-32.pt": B32},
     "temporal_style": VICLIP,
     "overall_consistency": VICLIP,
@@ -76,7 +85,8 @@ def score(asked: Mapping[str, Any]) -> tuple[list[dict[str, float | None]], str]
         videos = named(asked["samples"], dimension, folder / "videos")
         info = folder / "full_info.json"
         info.write_text(json.dumps(full_info(asked["samples"], videos, dimension)))
-        found = measured(dimension, info, asked["device"], folder)
+        with contextlib.chdir(folder):
+            found = measured(dimension, info, asked["device"], folder)
     return in_order(found, videos, dimension), f"vbench-0.1.5 {dimension}"
 
 
