@@ -42,6 +42,7 @@ class Line:
     values: dict[str, Value]  # Column.key -> cell
     baseline: bool
     scores: dict[int, Score]  # seed -> score file, the first benchmark's
+    floors: dict[str, dict[str, float]]  # Column.key -> what real images have there, by what is compared
 
     @property
     def state(self) -> str:
@@ -81,12 +82,19 @@ def lines(library: Library, name: str, scale: str, root: Path) -> tuple[list[Lin
     scores, complaints = read_scores(list(digests), digests, root)
     columns = {column.key: column for column in table.columns}
     measured: dict[tuple[int, str], dict[int, float]] = {}
+    floors: dict[tuple[int, str], dict[str, float]] = {}
     for cell in planned:
         there = {seed: scores[path] for seed, path in zip(cell.seeds, cell.scores, strict=True) if path in scores}
         numbers = {
             seed: score["metrics"][cell.metric] for seed, score in there.items() if cell.metric in score["metrics"]
         }
         measured[cell.row, cell.column] = numbers
+        floors[cell.row, cell.column] = {
+            kind: known[cell.metric]
+            for score in there.values()
+            for kind, known in (score.get("floor") or {}).items()
+            if cell.metric in known
+        }
     found = []
     for i, row in enumerate(table.rows):
         cells = [cell for cell in planned if cell.row == i]
@@ -108,7 +116,8 @@ def lines(library: Library, name: str, scale: str, root: Path) -> tuple[list[Lin
             for seed, path in zip(cell.seeds, cell.scores, strict=True)
             if path in scores
         }
-        found.append(Line(row, tuple(sorted(by_seed)), wanted, values, base == i, by_seed))
+        real = {cell.column: floors[i, cell.column] for cell in cells}
+        found.append(Line(row, tuple(sorted(by_seed)), wanted, values, base == i, by_seed, real))
     return found, complaints
 
 

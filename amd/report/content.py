@@ -1,6 +1,7 @@
 """A table's content before any markup: its rows with their numbers, the names of its metrics, its banner, its floor."""
 
 import math
+from collections import Counter
 from pathlib import Path
 
 from amd.config import plan
@@ -19,7 +20,12 @@ class Content:
         self.table, self.scale, self.lines, self.complaints = table, scale, found, complaints
         self.pulled: list[Pulled] = []
         self.columns = plan.columns(library, table, scale)
-        self.names = {c.key: domain.metrics.get(c.metric, c.title) if c.metric else c.title for c in self.columns}
+        names = {c.key: domain.metrics.get(c.metric, c.title) if c.metric else c.title for c in self.columns}
+        several = {name for name, count in Counter(names.values()).items() if count > 1}  # of several benchmarks
+        self.names = {
+            c.key: f"{c.group}: {names[c.key]}" if c.group and names[c.key] in several else names[c.key]
+            for c in self.columns
+        }
         self.banner = banner_lines(library.scales[scale].banner, domain.stand_in)
         self.stands_in = domain.stand_in is not None
         self.scores = [score for line in found for score in line.scores.values()]
@@ -29,7 +35,12 @@ class Content:
             if line.row.system and line.wanted
         }
         self.orders = {c.key: ranks for c in self.columns if (ranks := order(found, c)) is not None}
-        self.floor: dict[str, dict[str, float]] = next((s["floor"] for s in self.scores if s.get("floor")), {})
+        # what is compared -> Column.key -> what real images have there
+        self.floor: dict[str, dict[str, float]] = {}
+        for line in found:
+            for key, known in line.floors.items():
+                for kind, value in known.items():
+                    self.floor.setdefault(kind, {}).setdefault(key, value)
 
     @property
     def measured(self) -> list[Column]:

@@ -35,7 +35,7 @@ def main_grid(content: Content) -> Grid:
         for key, title in FLOOR.items():
             cells = [title, NOTHING]
             for column in content.columns:
-                value = content.floor.get(key, {}).get(column.metric or "")
+                value = content.floor.get(key, {}).get(column.key)
                 cells.append(NOTHING if value is None else plain(value, figures(value, 3, column.digits)))
                 cells += [NOTHING, NOTHING] if column.metric and content.has_printed(column) else []
             grid.rows.append(cells)

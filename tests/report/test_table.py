@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from amd.config import plan
 from amd.config.load import Library
 from amd.report.cells import lines
 from amd.report.content import collect
@@ -200,6 +201,21 @@ def test_floor_stands_under_the_rows(library, results, table4) -> None:
     half = next(line for line in text.splitlines() if line.startswith("| Real images, half against half"))
     assert half.split("|")[3].strip() == "0.700"
     assert text.index("AMD w/o repulsive") < text.index("Real images")
+
+
+def test_columns_of_several_benchmarks_have_their_own_floors_and_names(library, results) -> None:
+    real = {"videoalign-vbench": 1.0, "videogen-eval": 2.0, "ta-hard": 3.0}
+    for cell in plan.cells(library, "table6", "tiny"):
+        for seed, path in zip(cell.seeds, cell.scores, strict=True):
+            benchmark = next(name for name in real if f"/{name}/" in path)
+            numbers = dict.fromkeys(library.benchmarks[benchmark].metrics, 0.5)
+            floor = {"at_n": dict.fromkeys(numbers, real[benchmark])}
+            results._write(path, library.run(cell.system, "tiny", seed), {"metrics": numbers, "floor": floor, "n": 80})
+    content = collect(library, "table6", "tiny", results.root)
+    floors = content.floor["at_n"]
+    assert [floors[key] for key in ("vbench_ta", "videogen_ta", "tahard_ta")] == [1.0, 2.0, 3.0]
+    assert len(set(content.names.values())) == len(content.names)
+    assert content.names["tahard_ta"] == "TA-Hard: TA (ClipAlign-B)"
 
 
 def test_a_table_of_quotations_is_refused_with_the_reason(library, results) -> None:
