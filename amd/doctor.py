@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from amd.config.load import Library
 from amd.config.schema.assets import Asset, Scorer
 from amd.config.schema.domain import Domain
-from amd.config.served import PACKAGES, SEVERAL
+from amd.config.served import PACKAGES, SEVERAL, left_out
 
 if TYPE_CHECKING:
     from amd.measure.isolated import Environment
@@ -215,7 +215,6 @@ def _environments(domain: Domain) -> Iterator[Finding]:
 def _built(domain: str, stem: str, scorer: Scorer, name: str, environment: "Environment | None") -> Iterator[Finding]:
     """Packages that no index has, where a dimension is asked that needs one."""
     from amd.measure.isolated_clips import scorer_of, unbuilt
-    from amd.measure.video_panel import left_out
 
     without = left_out(scorer)
     asked = [each for each in SEVERAL.get(stem, ()) if each not in without]

@@ -7,6 +7,7 @@ seven keys are one member's, as are VBench's dimensions with their totals, and V
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from amd.config.schema.assets import Scorer
 from amd.config.schema.domain import Domain
 
 AVERAGE = "average"  # the category that is all of them
@@ -73,6 +74,11 @@ def served(domain: Domain, benchmark: str) -> dict[str, Part]:
                 f"{name}_{key}": Part(f"{name}_{key}", stem, source) for name, source in _categories(domain, benchmark)
             }
     return found
+
+
+def left_out(scorer: Scorer) -> list[str]:
+    """Dimensions that a package is told not to look at (`settings: {without: ...}`): no score has a number of them."""
+    return str(scorer.settings.get("without", "")).split() if scorer.scorer == "package" else []
 
 
 def clashes(domain: Domain) -> Iterator[tuple[str, str, str]]:

@@ -50,11 +50,13 @@ class Film:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._open is not None:
-            container, stream = self._open
-            container.mux(stream.encode())
-            container.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self._open is None:
+            return
+        container, stream = self._open
+        with container:
+            if error is None:  # else nobody reads it: its folder is not renamed
+                container.mux(stream.encode())
 
     def add(self, clip: Tensor) -> None:
         """The next frames, uint8 (3, f, H, W). ValueError for what is no clip, and for odd sides under 4:2:0, which has

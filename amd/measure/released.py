@@ -24,7 +24,8 @@ from amd.config.schema.system import Release, System
 from amd.config.schema.tables import Benchmark
 from amd.data.assets import locate, sha256
 from amd.distill.noise import generator
-from amd.measure.sample import IndexNoise, device, labels
+from amd.measure.index_noise import IndexNoise
+from amd.measure.sample import device, labels
 from amd.rewards.published import state_dict
 from amd.rewards.text import PRECISIONS
 from amd.train.artifact import Refused, read_meta, write_artifact

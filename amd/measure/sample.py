@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,8 +26,8 @@ from amd.config.load import Run
 from amd.config.schema.closed import PROMPTED, Precision
 from amd.config.schema.tables import Benchmark
 from amd.distill.methods import row
-from amd.distill.noise import generator
 from amd.distill.types import Cast, Conditioning
+from amd.measure.index_noise import IndexNoise
 from amd.measure.judge import to_uint8, truncated
 from amd.train.artifact import (
     artifact_sha,
@@ -47,47 +47,6 @@ from amd.train.threads import threads
 
 Decode = Callable[[Tensor], Tensor]
 """Latents (B, *S) -> pixels (B, C, H, W) in [-1, 1]; the identity where the network sees pixels."""
-
-
-@dataclass(frozen=True)
-class IndexNoise:
-    """Draws that belong to single samples (`amd.distill.types.Noise`): row j is a function of (seed, indices[j])."""
-
-    seed: int
-    indices: tuple[int, ...]
-    phase: str = "sample"
-    device: torch.device | str = "cpu"
-
-    def at(self, phase: str, part: tuple[int, int] = (0, 1)) -> "IndexNoise":
-        """The draws of another phase; there are no parts, a batch of samples is whatever is asked for."""
-        return replace(self, phase=phase)
-
-    def own(self, values: Tensor) -> Tensor:
-        """All of them: no rank shares samples with another."""
-        return values
-
-    def _each(self, purpose: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        return torch.stack([draw(generator(self.seed, index, self.phase, purpose)) for index in self.indices]).to(
-            self.device
-        )
-
-    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
-        """(b, *shape) standard normal, float32."""
-        return self._each(purpose, lambda source: torch.randn(shape, generator=source))
-
-    def uniform(self, purpose: str, *, shared: int = 1) -> Tensor:
-        """(b,) uniform on [0, 1) in float64; samples share nothing."""
-        assert shared == 1
-        return self._each(purpose, lambda source: torch.rand((), generator=source, dtype=torch.float64))
-
-    def integers(self, purpose: str, high: int, *, shared: int = 1) -> Tensor:
-        """(b,) int64 in [0, high); samples share nothing."""
-        assert shared == 1
-        return self._each(purpose, lambda source: torch.randint(high, (), generator=source))
-
-    def integer(self, purpose: str, high: int) -> int:
-        """One for all samples."""
-        return int(torch.randint(high, (), generator=generator(self.seed, self.phase, purpose)))
 
 
 def labels(benchmark: Benchmark, count: int, indices: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from amd.config.load import Run
 from amd.config.schema.assets import Clip, Prompts, Scorer
 from amd.config.schema.tables import Benchmark
-from amd.config.served import Part
+from amd.config.served import Part, left_out
 from amd.measure import efflite, vbench, vbench_i2v
 from amd.measure.isolated import PACKAGES, find
 from amd.measure.isolated_clips import PackageVBench, PackageVideoAlign
@@ -131,11 +131,6 @@ def build_video_panel(run: Run, benchmark: Benchmark, device: torch.device) -> P
     for stem, member in members.items():
         member.preprocessing += words(run.domain.prompts.get(benchmark.name), stem)
     return Panel(wanted, members)
-
-
-def left_out(scorer: Scorer) -> list[str]:
-    """Dimensions that a package is told not to look at: no score has a number of them."""
-    return str(scorer.settings.get("without", "")).split() if scorer.scorer == "package" else []
 
 
 def words(prompts: Prompts | None, stem: str) -> str:

@@ -13,7 +13,8 @@ from amd.config.load import Library, Run
 from amd.config.schema.closed import VIDEO
 from amd.config.schema.scale import Footprint
 from amd.config.schema.tables import Figure, Table
-from amd.train.cost import WAITED, sequence, size
+from amd.train.cost import sequence, size
+from amd.train.published_costs import WAITED
 from amd.train.work import Arithmetic, work
 
 GIB = 2**30

@@ -20,9 +20,7 @@ from amd.config.served import served
 from amd.data.captioned import FILMS
 from amd.distill.methods import row
 from amd.train.cost import (
-    FLUX_TEXTS,
     NOTHING,
-    WAITED,
     Cost,
     branch,
     decoder,
@@ -39,6 +37,7 @@ from amd.train.cost import (
     tokens,
     trunk,
 )
+from amd.train.published_costs import FLUX_TEXTS, WAITED
 
 Arithmetic = Literal["bfloat16", "tf32", "float32"]
 """Of matrix products. A GPU's convolutions in float32 are TF32 in training, and float32 where samples are drawn."""

@@ -17,8 +17,9 @@ from amd.distill.noise import Noise
 from amd.distill.path import Linear
 from amd.distill.step import Batch, step
 from amd.distill.types import Cast, Condition, Conditioning
-from amd.train.cost import PUBLISHED, branch, decoder, gathered, network, passes, pictures, size, texts, trunk
+from amd.train.cost import branch, decoder, gathered, network, passes, pictures, size, texts, trunk
 from amd.train.estimate import LIGHT, asked_by, estimate, text
+from amd.train.published_costs import PUBLISHED
 from amd.train.work import work
 
 ROWS, CLASSES = 8, 3

@@ -27,9 +27,10 @@ from amd.config.schema.system import Release, System
 from amd.data.assets import MissingAsset
 from amd.distill.noise import generator
 from amd.measure.identity import check
+from amd.measure.index_noise import IndexNoise
 from amd.measure.judge import to_uint8
 from amd.measure.released import LORA, UNET, build, build_pipeline, fetch, guidance_scale, images, weights_sha
-from amd.measure.sample import IndexNoise, read_samples, sample
+from amd.measure.sample import read_samples, sample
 from amd.train.artifact import Refused
 
 ROOT = Path(__file__).parents[2]

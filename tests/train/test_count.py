@@ -1,13 +1,19 @@
 """Counting on the meta device: what is alive at once, what a fused attention spares, and networks of others."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from amd.train.cost import ENCODERS, FLUX, PUBLISHED
+from amd.config.load import load
+from amd.train import count as counting
+from amd.train.cost import _network, network
 from amd.train.count import Cost, count
+from amd.train.published_costs import ENCODERS, FLUX, PUBLISHED
 
 FLOAT = 4  # bytes
 
@@ -246,3 +252,13 @@ def test_flux_by_the_defaults_of_diffusers_class():
         found = count(flux, lambda: flux(*asked, return_dict=False)[0], fused=True, backward=False)
     assert FLUX.parameters == found.parameters
     assert (FLUX.forward, FLUX.resting) == pytest.approx((found.forward, found.resting), rel=0.01)
+
+
+def test_shapes_that_are_remembered_change_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network with attention, norms, views and recomputation, on the real class."""
+    run = load(Path(__file__).parents[2] / "config").run("wan-amd", "smoke", 0)
+    _network.cache_clear()
+    remembered = network(run, fused=True)
+    _network.cache_clear()
+    monkeypatch.setattr(counting, "Shapes", nullcontext)
+    assert network(run, fused=True) == remembered

@@ -9,7 +9,7 @@ from amd.config.schema.assets import Prompts, Scorer
 from amd.config.schema.closed import PROMPTED, VIDEO
 from amd.config.schema.domain import Domain
 from amd.config.schema.tables import Benchmark
-from amd.config.served import FPS, PACKAGES, SEVERAL, clashes, served
+from amd.config.served import FPS, PACKAGES, SEVERAL, clashes, left_out, served
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -110,8 +110,8 @@ def _of_shuffle(document: Document, domain: Domain) -> Iterator[str]:
 
 def _of_left_out(here: str, stem: str, scorer: Scorer) -> Iterator[str]:
     """Dimensions that VBench's package is told to leave out, and that are none."""
-    if scorer.scorer == "package" and stem in SEVERAL:
-        for name in str(scorer.settings.get("without", "")).split():
+    if stem in SEVERAL:
+        for name in left_out(scorer):
             if name not in SEVERAL[stem]:
                 yield f"{here}: {unknown(name, f'dimension of {stem}', SEVERAL[stem])}"
 
