@@ -16,7 +16,7 @@ from amd.config.load import Run
 from amd.config.schema.closed import VIDEO
 from amd.distill.methods import row
 from amd.distill.rollout import chunks, times_of
-from amd.measure.sample import Sampler, finite
+from amd.measure.sample import Sampler, finite, labels
 from amd.train.networks import streaming
 from amd.train.progress import Progress
 from amd.train.reward import build_parts_decoder
@@ -67,7 +67,7 @@ def streamed(
 
         for start in starts:
             asked = indices[start : start + size]
-            yield written(parts_of(sampler, decoded, asked)), sampler.wants(asked)[0]
+            yield written(parts_of(sampler, decoded, asked)), labels(sampler.benchmark, sampler.asked.count, asked)
 
 
 @torch.inference_mode()
