@@ -20,7 +20,8 @@ from amd.train import pretrain as module
 from amd.train.artifact import read_artifact, read_meta
 from amd.train.journal import read
 from amd.train.networks import blank
-from amd.train.pretrain import jittered, optimisers_of, pretrain, teacher_task
+from amd.train.pretrain import optimisers_of, pretrain
+from amd.train.pretrain_tasks import jittered, teacher_task
 
 CONFIG = Path(__file__).parents[2] / "config"
 

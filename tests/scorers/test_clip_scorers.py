@@ -13,7 +13,7 @@ from amd.data.captioned import captioned
 from amd.data.emoji import COLOURS, VOCABULARY
 from amd.distill.noise import Noise
 from amd.rewards.sprite_detector import DetectorTraining
-from amd.train.pretrain import scorer_task
+from amd.train.pretrain_tasks import scorer_task
 from amd.train.scorers import TIMES, frames, of_frames, scorer_training
 
 CLIP = Clip(frames=6, width=32, latent_frames=6, latent_width=16, fps=8)

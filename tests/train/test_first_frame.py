@@ -14,7 +14,7 @@ from amd.config.schema.assets import Asset, Autoencoder, Clip, ImageEncoder
 from amd.train.conditions import NOBODY, Texts, asked_for
 from amd.train.first_frame import Begun, begins, begun, pictures_of, with_grey
 from amd.train.networks import blank
-from amd.train.pretrain import widened
+from amd.train.pretrain_tasks import widened
 from amd.train.reward import build_codec
 
 ROOT = Path(__file__).parents[2]
