@@ -13,7 +13,7 @@ from amd.data.emoji import GROUPS, VOCABULARY
 from amd.data.motion import draw_motion
 from amd.data.prompt_files import PromptSet, Source, drawbench, geneval, json_lists, lines, pictures
 from amd.data.rows import FORMS, TASKS, TRAINING, Row, draw_metadata, generator
-from amd.data.video_prompts import vbench, vbench_i2v, videoalign
+from amd.data.video_prompts import vbench, vbench_i2v, vbench_still, videoalign
 
 __all__ = ["PROMPTS", "PromptSet", "prompts"]
 
@@ -95,6 +95,7 @@ PROMPTS: dict[str, Source] = {
     "drawbench": drawbench,
     "pictures": pictures,
     "vbench": vbench,
+    "vbench-still": vbench_still,
     "vbench-i2v": vbench_i2v,
     "videoalign-csv": videoalign("prompt"),
     "videoalign-csv-shorter": videoalign("prompt_shorter"),

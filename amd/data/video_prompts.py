@@ -14,6 +14,9 @@ from amd.config.schema.assets import Asset
 from amd.data.assets import sha256
 from amd.data.prompt_files import PromptSet, Source, chosen, lines_of, located
 
+FLICKERING = "temporal_flickering"
+MORE = 4
+
 
 def vbench(assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int) -> PromptSet:
     """VBench_full_info.json (Vchitect/VBench): rows are its entries, {"prompt_en", "dimension", "auxiliary_info"?}.
@@ -28,6 +31,16 @@ def vbench(assets: Sequence[Asset], mirror: str | Path | None, count: int | None
     if len(texts) != len(rows):
         raise ValueError(f"{extended[0]}: {len(texts)} prompts for the {len(rows)} entries of {listing.name}")
     return chosen(PromptSet(tuple(texts), tuple(rows)), count, seed, f"prompts.source 'vbench' ({listing.name})")
+
+
+def vbench_still(assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int) -> PromptSet:
+    """`vbench`, and behind it each prompt of temporal_flickering four times more: at five clips a prompt the 25 that
+    VBench draws of a scene that should stand still, for its filter to choose from (vbench/cli/static_filter.py)."""
+    found = vbench(assets, mirror, None, seed)
+    assert found.rows is not None
+    again = [place for place, row in enumerate(found.rows) if FLICKERING in row["dimension"]] * MORE
+    texts, rows = ((*own, *(own[place] for place in again)) for own in (found.texts, found.rows))
+    return chosen(PromptSet(texts, rows), count, seed, "prompts.source 'vbench-still'")
 
 
 def vbench_i2v(assets: Sequence[Asset], mirror: str | Path | None, count: int | None, seed: int) -> PromptSet:

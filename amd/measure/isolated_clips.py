@@ -10,6 +10,7 @@ import importlib.util
 import json
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +29,8 @@ from amd.rewards.published import sha256
 
 Values = Mapping[str, float | None]
 BATCH = 16  # clips in memory while files are written
+FLICKERING = "temporal_flickering"
+FILTER = "static_filter"  # what VBench's environment measures besides its dimensions: 1 for a clip that stands still
 
 
 class PackageVBench:
@@ -41,26 +44,37 @@ class PackageVBench:
         dimensions: Sequence[str],
         fps: int,
     ) -> None:
-        """files: by name. settings: `without`, names of dimensions that are not measured, apart by spaces.
+        """files: by name. settings: `without`, names of dimensions that are not measured, apart by spaces; `still`,
+        how many clips of a prompt temporal_flickering looks at, the first that stand still (absent: all, moving or
+        still).
 
         ValueError for another setting, for a name that is no dimension, and as `ready` raises it.
         """
-        without = str(settings.get("without", "")).split()
-        if unknown := sorted((set(settings) - {"without"}) | (set(without) - set(dimensions))):
+        without, still = str(settings.get("without", "")).split(), settings.get("still")
+        if unknown := sorted((set(settings) - {"without", "still"}) | (set(without) - set(dimensions))):
             raise ValueError(
                 f"environment '{environment.name}': settings: {unknown[0]!r} is neither 'without' nor a dimension in "
-                f"it; the dimensions: {', '.join(dimensions)}"
+                f"it, nor 'still'; the dimensions: {', '.join(dimensions)}"
             )
+        if still is not None and (not isinstance(still, int) or isinstance(still, bool) or still < 1):
+            raise ValueError(
+                f"environment '{environment.name}': settings: still is {still!r}; say how many of a prompt's clips, "
+                "e.g. 5"
+            )
+        self.still = still
         self.dimensions = tuple(name for name in dimensions if name not in without)
         self.without = tuple(name for name in dimensions if name in without)
-        ready(environment, files, self.dimensions)
+        filters = self.still is not None and FLICKERING in self.dimensions
+        ready(environment, files, (*self.dimensions, *([FILTER] if filters else [])))
         self.environment, self.files, self.fps, self.hashes = environment, dict(files), fps, hashes(files)
         self.revision, self.preprocessing = revision(self.hashes), preprocessing(environment)
+        if filters:
+            self.preprocessing += f"; {FLICKERING} of the first {self.still} clips of a prompt that stand still"
 
     def __call__(self, clips: Clips, asked: Asked) -> Columns:
         """Words are those of VBench's own list, whatever longer text the clips were made from.
 
-        ValueError where the prompts' rows are not that list's.
+        ValueError where the prompts' rows are not that list's, and where no clip stands still of those that should.
         """
         rows = asked.rows
         if lost := [i for i, row in enumerate(rows) if not {"dimension", "prompt_en"} <= set(row)]:
@@ -71,14 +85,20 @@ class PackageVBench:
             samples = write(clips, [row["prompt_en"] for row in rows], rows, self.fps, Path(folder))
             for dimension in self.dimensions:
                 of = [sample for sample, row in zip(samples, rows, strict=True) if dimension in row["dimension"]]
-                if not of:
-                    continue
-                values = record(self.environment, self.files, self.hashes, dimension, of)
-                column: list[float | None] = [None] * len(clips)
-                for sample, each in zip(of, values, strict=True):
-                    column[sample["index"]] = each[dimension]
-                found[dimension] = column
+                if of and dimension == FLICKERING and self.still is not None:
+                    found[FILTER] = self._column(FILTER, of, len(clips))
+                    of = first_still(of, found[FILTER], self.still)
+                if of:
+                    found[dimension] = self._column(dimension, of, len(clips))
         return found
+
+    def _column(self, dimension: str, of: Sequence[Mapping[str, Any]], count: int) -> list[float | None]:
+        """A value per clip of `count`, None for those that are not among the samples `of`."""
+        column: list[float | None] = [None] * count
+        values = record(self.environment, self.files, self.hashes, dimension, of)
+        for sample, each in zip(of, values, strict=True):
+            column[sample["index"]] = each[dimension]
+        return column
 
 
 class PackageVideoAlign:
@@ -96,6 +116,20 @@ class PackageVideoAlign:
             samples = write(clips, texts, [{}] * len(texts), self.fps, Path(folder))
             values = record(self.environment, self.files, self.hashes, None, samples)
         return {part: [each[part] for each in values] for part in videoalign_frames.PARTS}
+
+
+def first_still(samples: Sequence[dict[str, Any]], still: Sequence[float | None], count: int) -> list[dict[str, Any]]:
+    """Of each prompt's samples the first `count` that stand still, by a 1 in `still`; where a prompt has fewer, those,
+    as VBench does. ValueError where none does."""
+    kept: list[dict[str, Any]] = []
+    taken = Counter[str]()
+    for sample in samples:
+        if still[sample["index"]] and taken[sample["prompt"]] < count:
+            taken[sample["prompt"]] += 1
+            kept.append(sample)
+    if not kept:
+        raise ValueError(f"{FLICKERING}: none of {len(samples)} clips stands still by VBench's filter; see still")
+    return kept
 
 
 def ready(environment: Environment, files: Mapping[str, Path], dimensions: Sequence[str | None]) -> None:

@@ -140,8 +140,8 @@ SET = {
         "extended",
         [
             "domains/wan.yaml: prompts.vbench.variant (line",
-            "'extended', but the texts of 'vbench' (vbench/VBench_full_info.json) are the short ones: say short, or ",
-            "add the .txt of extended ones as second asset",
+            "'extended', but the texts of 'vbench-still' (vbench/VBench_full_info.json) are the short ones: say ",
+            "short, or add the .txt of extended ones as second asset",
         ],
     ),
     "extended prompts of which nothing is said": (
@@ -179,7 +179,7 @@ SET = {
         "domains/wan.yaml",
         "prompts.train.variant",
         "extended",
-        ["domains/wan.yaml: prompts.train.variant", "'lines' has no variants, leave it out; vbench, videoalign-csv, "],
+        ["domains/wan.yaml: prompts.train.variant", "'lines' has no variants, leave it out; vbench, vbench-still, "],
     ),
     "a variant that is none": (
         "domains/wan.yaml",

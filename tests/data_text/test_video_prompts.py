@@ -62,6 +62,18 @@ def test_vbench_has_946_prompts_of_16_dimensions(mirror, published):
     assert not plain.is_file() or plain.read_text(encoding="utf-8").splitlines() == list(found.texts)
 
 
+def test_still_scenes_come_five_times_behind_all_others(mirror, published):
+    listing = published("vbench/VBench_full_info.json")
+    once, found = prompts("vbench", listing, mirror), prompts("vbench-still", listing, mirror)
+    assert len(found) == 946 + 4 * 75
+    assert found.texts[:946] == once.texts
+    assert Counter(
+        row["prompt_en"] for row in found.rows if "temporal_flickering" in row["dimension"]
+    ) == dict.fromkeys({row["prompt_en"] for row in once.rows if "temporal_flickering" in row["dimension"]}, 5)
+    of = [row["dimension"] for row in found.rows[946:]]
+    assert of == [["temporal_flickering"]] * 300  # so no other dimension sees more clips than before
+
+
 def test_vbench_s_rows_keep_the_short_prompts_where_the_texts_are_extended(mirror, published):
     names = ("vbench/VBench_full_info.json", "vbench/self_forcing_all_dimension_extended.txt")
     short, long = prompts("vbench", published(names[0]), mirror), prompts("vbench", published(*names), mirror)

@@ -112,9 +112,44 @@ def test_a_revision_is_of_every_file(tmp_path):
 
 def test_a_setting_that_is_none_is_refused(fake):
     environment, files = fake
-    with pytest.raises(ValueError, match="'colour' is neither 'without' nor a dimension in it; the dimensions: scene"):
+    with pytest.raises(
+        ValueError, match="'colour' is neither 'without' nor a dimension in it, nor 'still'; the dimensions: scene"
+    ):
         PackageVBench(environment, files, {"without": "scene colour"}, DIMENSIONS, 8)
     assert PackageVBench(environment, files, {"without": "scene"}, DIMENSIONS, 8).dimensions == DIMENSIONS[1:]
+    for still in (0, True, "5"):
+        with pytest.raises(ValueError, match=f"still is {still!r}; say how many of a prompt's clips, e.g. 5"):
+            PackageVBench(environment, files, {"still": still}, DIMENSIONS, 8)
+
+
+def test_flickering_is_looked_for_in_the_first_clips_of_a_scene_that_stand_still(fake, monkeypatch):
+    environment, files = fake
+    still, looked = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0], []
+
+    def answers(_environment, _files, _hashes, dimension, of):
+        looked.append((dimension, [sample["index"] for sample in of]))
+        return [{dimension: still[sample["index"]] if dimension == "static_filter" else 0.5} for sample in of]
+
+    monkeypatch.setattr(isolated_clips, "record", answers)
+    films = [{"index": i, "prompt": text, "row": {}} for i, text in enumerate("aaaabbb")]
+    monkeypatch.setattr(isolated_clips, "write", lambda *_: films)
+    rows = [{"dimension": ["temporal_flickering"], "prompt_en": text} for text in "aaaab"]
+    rows += [{"dimension": ["scene"], "prompt_en": "b"}, rows[-1]]
+    asked = Asked(PromptSet(tuple("aaaabbb"), tuple(rows)), torch.arange(7))
+    dimensions = ("temporal_flickering", "scene")
+    clips = Kept(torch.zeros(7, 3, 2, 8, 8, dtype=torch.uint8))
+    bench = PackageVBench(environment, files, {"still": 2}, dimensions, 8)
+    assert bench(clips, asked) == {
+        "static_filter": [1.0, 0.0, 1.0, 1.0, 0.0, None, 1.0],
+        "temporal_flickering": [0.5, None, 0.5, None, None, None, 0.5],
+        "scene": [None] * 5 + [0.5, None],
+    }
+    assert looked == [("static_filter", [0, 1, 2, 3, 4, 6]), ("temporal_flickering", [0, 2, 6]), ("scene", [5])]
+    assert bench.preprocessing.endswith("temporal_flickering of the first 2 clips of a prompt that stand still")
+    assert "static_filter" not in PackageVBench(environment, files, {}, dimensions, 8)(clips, asked)
+    still[:] = [0.0] * 7
+    with pytest.raises(ValueError, match="temporal_flickering: none of 6 clips stands still by VBench's filter"):
+        bench(clips, asked)
 
 
 def test_clips_become_files_and_dimensions_columns(fake):
@@ -208,7 +243,7 @@ def test_what_vbench_leaves_out_has_no_number_is_0_in_totals_and_is_said(tmp_pat
     said = panel.preprocessing["vbench"]
     assert said.endswith(
         "is zero in totals; nobody measures object_class, multiple_objects, color, spatial_relationship; clips of the "
-        "short prompts of vbench, judged by VBench's own short texts"
+        "short prompts of vbench-still, judged by VBench's own short texts"
     )
 
 
@@ -272,7 +307,7 @@ def test_a_score_names_the_dimensions_that_are_left_out_and_the_texts_that_clips
     assert fewer.preprocessing == f"{whole.preprocessing}; nobody measures color, scene"
     prompts = load(CONFIG).domains["wan"].prompts
     assert words(prompts["vbench"], "vbench").endswith(
-        "the short prompts of vbench, judged by VBench's own short texts"
+        "the short prompts of vbench-still, judged by VBench's own short texts"
     )
     assert words(prompts["ta-hard"], "videoalign").endswith("prompts of videoalign-csv, judged by the same texts")
     assert words(prompts["train"], "videoalign") == words(None, "vbench") == ""

@@ -20,7 +20,8 @@ VARIANTS = {
     "vbench-i2v": ("short", "take prompts of another source"),
 }
 """Source of prompts -> which its texts are, and what has the others; vbench's are as many as its files."""
-SHORT_ALONE = {("vbench", "short"), ("vbench-i2v", "short")}  # nothing longer is at hand, so it need not be said
+BY_FILES = ("vbench", "vbench-still")
+SHORT_ALONE = {(name, "short") for name in (*BY_FILES, "vbench-i2v")}  # nothing longer is at hand: need not be said
 
 
 def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
@@ -119,14 +120,14 @@ def _of_left_out(here: str, stem: str, scorer: Scorer) -> Iterator[str]:
 def _of_variant(here: str, prompts: Prompts) -> Iterator[str]:
     """A variant that is not the one of the texts that are read; none, where the other one is a file or a name away."""
     source, said = prompts.source, prompts.variant
-    if source == "vbench":
+    if source in BY_FILES:
         right = "extended" if len(prompts.assets) > 1 else "short"
         other = "take the second asset away" if right == "extended" else "add the .txt of extended ones as second asset"
     elif source in VARIANTS:
         right, other = VARIANTS[source]
     else:
         if said is not None:
-            known = ", ".join(("vbench", *VARIANTS))
+            known = ", ".join((*BY_FILES, *VARIANTS))
             yield f"{here}: {said!r}; source {source!r} has no variants, leave it out; {known} have some"
         return
     files = ", ".join(asset.file for asset in prompts.assets) or "no file"

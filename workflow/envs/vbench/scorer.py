@@ -11,6 +11,7 @@ and otherwise names these dimensions in the panel's `settings: {without: ...}`. 
 by torch.hub) and i2v_background (DreamSim) are not measured here.
 """
 
+import argparse
 import contextlib
 import importlib
 import importlib.util
@@ -38,12 +39,15 @@ VICLIP = {
     "ViClip-InternVid-10M-FLT.pth": "vbench/ViCLIP/ViClip-InternVid-10M-FLT.pth",
     "bpe_simple_vocab_16e6.txt.gz": "vbench/ViCLIP/bpe_simple_vocab_16e6.txt.gz",
 }
+RAFT = {"raft-things.pth": "vbench/raft_model/models/raft-things.pth"}
+FILTER = "static_filter"  # no dimension: which clips temporal_flickering looks at
 FILES: dict[str, dict[str, str]] = {
     "subject_consistency": DINO,
     "background_consistency": {"ViT-B-32.pt": B32},
     "temporal_flickering": {},
     "motion_smoothness": {"amt-s.pth": "vbench/amt_model/amt-s.pth"},
-    "dynamic_degree": {"raft-things.pth": "vbench/raft_model/models/raft-things.pth"},
+    "dynamic_degree": RAFT,
+    FILTER: RAFT,
     "aesthetic_quality": {
         "ViT-L-14.pt": L14,
         "sa_0_4_vit_l_14_linear.pth": "vbench/aesthetic_model/emb_reader/sa_0_4_vit_l_14_linear.pth",
@@ -143,6 +147,8 @@ def measured(dimension: str, info: Path, device: str, folder: Path) -> list[dict
     """VBench's own loop over the videos, in one process: what it says of each."""
     import torch
 
+    if dimension == FILTER:
+        return still(info, device, folder)
     package = "vbench2_beta_i2v" if dimension in I2V else "vbench"
     utils = importlib.import_module(f"{package}.utils")
     offline(utils, folder)
@@ -151,6 +157,18 @@ def measured(dimension: str, info: Path, device: str, folder: Path) -> list[dict
     with torch.no_grad():
         _, found = getattr(module, f"compute_{dimension}")(str(info), torch.device(device), submodules)
     return found
+
+
+def still(info: Path, device: str, folder: Path) -> list[dict[str, Any]]:
+    """Whether each video stands still, as the package's own filter says it."""
+    from vbench.cli import static_filter
+
+    static_filter.DEVICE = device  # a constant there
+    weights = str(folder / RAFT["raft-things.pth"])
+    options = argparse.Namespace(model=weights, small=False, mixed_precision=False, alternate_corr=False)
+    found = static_filter.StaticFilter(options, device)
+    videos = [video for entry in json.loads(info.read_text()) for video in entry["video_list"]]
+    return [{"video_path": video, "video_results": found.infer(video)} for video in videos]
 
 
 def offline(utils: types.ModuleType, folder: Path) -> None:
