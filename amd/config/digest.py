@@ -162,6 +162,8 @@ def sample_digest(run: str, system: System, scale: Scale, domain: Domain, benchm
         }
         if domain.shift != 1:
             content |= {"shift": domain.shift}
+    if system.kind == "initial":
+        content |= {"sampled": "as students"}  # and no longer as teachers
     return digest(content)
 
 

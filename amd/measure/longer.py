@@ -14,9 +14,8 @@ from torch import Tensor
 from amd.backbones.base import backbone
 from amd.config.load import Run
 from amd.config.schema.closed import VIDEO
-from amd.distill.methods import row
 from amd.distill.rollout import chunks, times_of
-from amd.measure.sample import Sampler, finite, labels
+from amd.measure.sample import Sampler, finite, labels, rollout_of
 from amd.train.networks import streaming
 from amd.train.progress import Progress
 from amd.train.reward import build_parts_decoder
@@ -79,9 +78,8 @@ def parts_of(
     FloatingPointError where a chunk is not finite.
     """
     run, stream = sampler.run, streaming(sampler.network)
-    assert run.system.method is not None
     assert stream is not None
-    rollout = row(run.system.method, run.numbers).rollout
+    rollout = rollout_of(run)
     times = times_of(rollout["steps"], rollout["first"], rollout["shift"])
     _, conditioning, noise = sampler.wants(indices)
     path, shape = sampler.network.path, run.domain.latent_shape

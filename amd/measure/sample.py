@@ -26,6 +26,7 @@ from amd.config.load import Run
 from amd.config.schema.closed import PROMPTED, Precision
 from amd.config.schema.tables import Benchmark
 from amd.distill.methods import row
+from amd.distill.slot import Slot
 from amd.distill.types import Cast, Conditioning
 from amd.measure.index_noise import IndexNoise
 from amd.measure.judge import to_uint8, truncated
@@ -91,17 +92,21 @@ class Sampler:
         return wanted, Conditioning(cond, self.asked.null(cond), 1), noise
 
     def _latents(self, conditioning: Conditioning, shape: tuple[int, ...], noise: IndexNoise) -> Tensor:
-        network, system = self.network.predict_x0, self.run.system
-        if system.method is None:
+        network = self.network.predict_x0
+        if self.run.system.kind == "teacher":
             steps = self.run.sizes.teacher_steps
             return ode(self.network.path, self.run.domain.shift)(
                 network, noise.normal("z", shape), conditioning, steps, self.run.cfg_weight
             )
-        rollout = row(system.method, self.run.numbers).rollout
         # a rollout asks the student alone; nobody else is on stage when it samples
         loss, path, stream = self.network.native_loss, self.network.path, streaming(self.network)
         cast = Cast(network, network, network, loss, path, self.run.cfg_weight, stream=stream)
-        return rollout(cast, conditioning, shape, noise, False, True).x
+        return rollout_of(self.run)(cast, conditioning, shape, noise, False, True).x
+
+
+def rollout_of(run: Run) -> Slot:
+    """How a run's network makes a sample, if it is no teacher: first weights as the students that begin at them."""
+    return row(run.system.method or "dmd-pure", run.numbers).rollout
 
 
 def finite(x: Tensor, run: Run, indices: Sequence[int]) -> Tensor:

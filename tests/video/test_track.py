@@ -115,6 +115,15 @@ def test_a_group_of_one_clip_per_rank_is_the_group_of_one_process(made) -> None:
             assert both[key] == pytest.approx(alone_[key], abs=1e-4)
 
 
+def test_first_weights_make_a_film_as_the_students_that_begin_at_them(made) -> None:
+    """In their four steps, chunk by chunk, without guidance: it is in what they were taught."""
+    with made() as track:
+        first, student = track.run("wan-initial"), track.run("wan-longlive")
+        tensors, benchmark = weights(first), track.library.benchmarks["ta-hard"]
+        one, other = (build_sampler(run, benchmark, tensors)([0, 1])[0] for run in (first, student))
+    assert torch.equal(one, other)
+
+
 def test_films_are_scored_by_every_member_of_the_panel(made) -> None:
     with made() as track:
         said = json.loads(track.scored("wan-amd", "vbench").read_text())
