@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from manifests import WILD, samples
+from manifests import WILD, Kept, samples
 from PIL import Image
-from torch import Tensor
 
 from amd.config import plan
 from amd.config.load import load
@@ -59,25 +58,6 @@ def fake(tmp_path, monkeypatch) -> tuple[Environment, dict[str, Path]]:
     monkeypatch.setattr(isolated, "RECIPES", folder)
     environment = Environment("fake", Path(sys.executable), recipe("fake"), {})
     return environment, {"weights.pt": tmp_path / "weights.pt"}
-
-
-class Kept:
-    """Clips in memory."""
-
-    def __init__(self, clips: Tensor, first: Tensor | None = None) -> None:
-        self.clips, self.first = clips, first
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def take(self, indices: range) -> Tensor:
-        return self.clips[indices.start : indices.stop]
-
-    def pictures(self, indices: range) -> Tensor | None:
-        return None if self.first is None else self.first[indices.start : indices.stop]
-
-    def encoded(self, fps: int) -> None:
-        return None
 
 
 def test_a_record_per_clip_in_order_and_no_word_on_a_command_line(fake, tmp_path, monkeypatch):
