@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from amd.rewards import resize
@@ -103,6 +104,13 @@ PROCESSOR = {
     "image_mean": list(resize.MEAN),
     "image_std": list(resize.STD),
 }
+TEMPLATE = (  # Qwen2-VL's, as far as one question about one video goes
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{% for content in message['content'] %}"
+    "{% if content['type'] == 'video' %}<|vision_start|><|video_pad|><|vision_end|>"
+    "{% else %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 def weights(rows: int = 1) -> dict[str, Tensor]:
@@ -175,6 +183,39 @@ def save(folder: Path, rows: int = 1) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
     save_tokenizer(folder / "tokenizer.json")
+
+
+def save_base(folder: Path) -> None:
+    """What the authors' code reads besides: Qwen2-VL's own weights in two parts, and its processor's files."""
+    bare = {
+        name.removeprefix("base_model.model.").replace(".base_layer", ""): tensor
+        for name, tensor in weights().items()
+        if not any(part in name for part in ("lora_", "rm_head", "lm_head"))
+    }
+    rows = bare["model.embed_tokens.weight"]
+    beyond = torch.zeros(CONFIG["vocab_size"] - len(rows), WIDTH, dtype=rows.dtype)
+    bare["model.embed_tokens.weight"] = torch.cat([rows, beyond])
+    names, place = sorted(bare), {}
+    for part in (0, 1):
+        file = f"model-0000{part + 1}-of-00002.safetensors"
+        own = names[part::2]
+        save_file({name: bare[name].contiguous() for name in own}, folder / file, metadata={"format": "pt"})
+        place |= dict.fromkeys(own, file)
+    size = sum(tensor.nbytes for tensor in bare.values())
+    index = {"metadata": {"total_size": size}, "weight_map": place}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "generation_config.json").write_text("{}")
+    words = json.loads((folder / "tokenizer.json").read_text())["model"]
+    (folder / "vocab.json").write_text(json.dumps(words["vocab"]))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, words["merges"])]))
+    told = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "additional_special_tokens": SPECIAL[1:],
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
 
 
 def clips() -> Tensor:
