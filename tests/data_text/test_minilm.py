@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+import subprocess
 import sys
 import unicodedata
 from importlib.util import find_spec
@@ -168,3 +169,12 @@ def test_another_word_list_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\n")
     with pytest.raises(ValueError, match=r"vocab\.txt: not a vocabulary of BERT's: it has no \[CLS\], \[SEP\]"):
         WordPiece(tmp_path / "vocab.txt")
+
+
+def test_it_is_built_without_torchs_compiler(folder):
+    """Two CPU seconds of every job that scores clips or scenes."""
+    program = (
+        "import sys, torch; from amd.backbones.minilm import minilm; "
+        "minilm((), torch.device('cpu')); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode == 0
