@@ -22,6 +22,8 @@ torch.set_num_threads(1)
 
 from layouts import MED, WORDS, reward_weights, word_list  # noqa: E402
 
+from amd.measure.isolated import Environment, NotMade, find  # noqa: E402
+
 
 @pytest.fixture
 def mirrored() -> Callable[[str], Path]:
@@ -109,3 +111,16 @@ def reward_files(tmp_path) -> list[Path]:
     files[1].write_text(json.dumps(MED))
     files[2].write_text("\n".join(WORDS) + "\n")
     return files
+
+
+@pytest.fixture(scope="session")
+def made() -> Callable[[str], Environment]:
+    """name -> the environment of a package; the test skips where it was not made."""
+
+    def environment(name: str) -> Environment:
+        try:
+            return find(name)
+        except NotMade as absent:
+            pytest.skip(str(absent))
+
+    return environment

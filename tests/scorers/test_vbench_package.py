@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from manifests import Kept
 
 from amd.data.prompts import PromptSet
-from amd.measure.isolated import Environment, NotMade, find
 from amd.measure.isolated_clips import PackageVBench
 from amd.measure.panel import Asked
 
@@ -27,18 +26,10 @@ torch.save(network.state_dict(), sys.argv[1])
 SIDE, FRAMES = 128, 3  # the least that RAFT takes
 
 
-@pytest.fixture(scope="module")
-def environment() -> Environment:
-    """VBench's, where it was made."""
-    try:
-        return find("vbench")
-    except NotMade as absent:
-        pytest.skip(str(absent))
-
-
 @pytest.mark.parametrize(("flow", "still"), [(0.0, True), (1.0, False)])
-def test_its_filter_says_which_clips_flickering_is_measured_on(environment: Environment, tmp_path: Path, flow, still):
+def test_its_filter_says_which_clips_flickering_is_measured_on(made, tmp_path: Path, flow, still):
     pytest.importorskip("av")
+    environment = made("vbench")
     weights = tmp_path / "raft-things.pth"
     subprocess.run([environment.python, "-I", "-c", BLIND, weights, str(flow)], check=True, timeout=300)
     picture = F.interpolate(torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), (SIDE, SIDE))

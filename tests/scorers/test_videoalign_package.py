@@ -10,7 +10,6 @@ from torch import Tensor
 from videoalign_files import GOLDEN, RECIPE, clips, save, save_base
 
 from amd.measure import films
-from amd.measure.isolated import Environment, NotMade, find
 from amd.measure.isolated_clips import PackageVideoAlign, scorer_of
 from amd.rewards.text import TextMaterial, text_scorer
 from amd.rewards.videoalign_frames import PARTS
@@ -30,18 +29,10 @@ class Stored(Kept):
         return self.files
 
 
-@pytest.fixture(scope="module")
-def environment() -> Environment:
-    """VideoAlign's, where it was made."""
-    try:
-        return find("videoalign")
-    except NotMade as absent:
-        pytest.skip(str(absent))
-
-
-def test_the_authors_code_says_what_ours_says(environment: Environment, mirrored, tmp_path: Path) -> None:
+def test_the_authors_code_says_what_ours_says(made, mirrored, tmp_path: Path) -> None:
     """In bfloat16, of films as it gets them; ours in float32 of the same films."""
     pytest.importorskip("av")
+    environment = made("videoalign")
     module = scorer_of("videoalign")
     code = {name: mirrored(f"VideoAlign/{name}") for name in module.CODE}  # a checkout of KwaiVGI/VideoAlign
     save(tmp_path)
