@@ -33,14 +33,6 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("AMD_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-def made(name: str) -> Environment:
-    """The environment, or a skip that says how to make it."""
-    try:
-        return find(name)
-    except NotMade as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture
 def echo(tmp_path, monkeypatch) -> Environment:
     """An environment that is this very Python, and a scorer that measures prompts and images."""
@@ -238,7 +230,7 @@ def _image(folder: Path) -> Path:
 
 @pytest.mark.slow  # the package takes half a minute to import on a busy machine
 @pytest.mark.parametrize("size", [(224, 224), (300, 427)])
-def test_hpsv2s_package_and_ours_agree(tmp_path, pixels, size):
+def test_hpsv2s_package_and_ours_agree(made, tmp_path, pixels, size):
     """On random weights of the smallest network that both have; the package resizes tensors, as we do."""
     import open_clip
 
@@ -260,7 +252,7 @@ def test_hpsv2s_package_and_ours_agree(tmp_path, pixels, size):
 
 
 @pytest.mark.slow
-def test_image_rewards_package_and_ours_agree(tmp_path, pixels):
+def test_image_rewards_package_and_ours_agree(made, tmp_path, pixels):
     """Its image tower has one size, ViT-L/16; two layers of its text encoder do. Its MLP reads 768 numbers."""
     made("image-reward")
     med = {**MED, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 128}
