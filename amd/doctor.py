@@ -1,5 +1,6 @@
 """`amd doctor`: what this machine can run, and which files are missing and where to put them."""
 
+import math
 import os
 import platform
 import shutil
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import yaml
 
 from amd.config.load import Library
 from amd.config.schema.assets import Asset, Scorer
@@ -221,11 +224,12 @@ def _built(domain: str, stem: str, scorer: Scorer, name: str, environment: "Envi
     absent = unbuilt(name, asked, environment)
     for package in dict.fromkeys(getattr(scorer_of(name), "BUILT", {}).values()):
         if lost := [dimension for dimension, each in absent.items() if each == package]:
-            more = " ".join([*without, *lost])
+            settings = {**scorer.settings, "without": " ".join([*without, *lost])}
+            flow = yaml.safe_dump(settings, default_flow_style=True, sort_keys=False, width=math.inf).strip()
             words = (
                 f"not in environment {name}, and {', '.join(lost)} need it; no package index has it: once the "
                 f"environment is made, build it as workflow/envs/{name}/scorer.py says, or leave them out, which every "
-                f'score then says: config/domains/{domain}.yaml: panel.{stem}.settings: {{without: "{more}"}}'
+                f"score then says: config/domains/{domain}.yaml: panel.{stem}.settings: {flow}"
             )
             yield Finding("bad", package, words)
         elif any(scorer_of(name).BUILT.get(each) == package for each in asked):

@@ -27,6 +27,9 @@ VBENCH = (
     *("aesthetic_quality", "imaging_quality", "object_class", "multiple_objects", "human_action", "color"),
     *("spatial_relationship", "scene", "appearance_style", "temporal_style", "overall_consistency"),
 )
+FLICKERING = "temporal_flickering"
+VBENCH_SETTINGS = ("without", "still")
+"""What VBench's package may be told: dimensions that are not measured, and of how many still clips FLICKERING is."""
 VBENCH_I2V = (
     *("camera_motion", "i2v_subject", "i2v_background", "subject_consistency", "background_consistency"),
     *("motion_smoothness", "dynamic_degree", "aesthetic_quality", "imaging_quality"),

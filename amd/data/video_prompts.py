@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from amd.config.schema.assets import Asset
+from amd.config.served import FLICKERING
 from amd.data.assets import sha256
 from amd.data.prompt_files import PromptSet, Source, chosen, lines_of, located
 
-FLICKERING = "temporal_flickering"
 MORE = 4
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from amd.config.served import FLICKERING, VBENCH_SETTINGS
 from amd.measure import isolated
 from amd.measure.films import ENCODING, write_film
 from amd.measure.isolated import Environment
@@ -29,7 +30,6 @@ from amd.rewards.published import sha256
 
 Values = Mapping[str, float | None]
 BATCH = 16  # clips in memory while files are written
-FLICKERING = "temporal_flickering"
 FILTER = "static_filter"  # what VBench's environment measures besides its dimensions: 1 for a clip that stands still
 
 
@@ -51,7 +51,7 @@ class PackageVBench:
         ValueError for another setting, for a name that is no dimension, and as `ready` raises it.
         """
         without, still = str(settings.get("without", "")).split(), settings.get("still")
-        if unknown := sorted((set(settings) - {"without", "still"}) | (set(without) - set(dimensions))):
+        if unknown := sorted(set(settings).difference(VBENCH_SETTINGS) | (set(without) - set(dimensions))):
             raise ValueError(
                 f"environment '{environment.name}': settings: {unknown[0]!r} is neither 'without' nor a dimension in "
                 f"it, nor 'still'; the dimensions: {', '.join(dimensions)}"

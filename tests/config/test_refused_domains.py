@@ -196,6 +196,24 @@ SET = {
             "'i2v_bakground' is no dimension of vbench-i2v",
         ],
     ),
+    "a setting that VBench's package does not have": (
+        "domains/wan.yaml",
+        "panel.vbench.settings.stil",
+        5,
+        ["panel.vbench.settings.stil (line", "'stil' is no setting of vbench; did you mean 'still'?"],
+    ),
+    "no still clip": (
+        "domains/wan.yaml",
+        "panel.vbench.settings.still",
+        0,
+        ["domains/wan.yaml: panel.vbench.settings.still (line", "0; say how many of a prompt's clips"],
+    ),
+    "still clips where flickering is not measured": (
+        "domains/wan-i2v.yaml",
+        "panel.vbench-i2v.settings.still",
+        5,
+        ["panel.vbench-i2v.settings.still", "of temporal_flickering alone, which vbench-i2v does not have"],
+    ),
     "clips at another rate than their judge's": (
         "domains/wan.yaml",
         "clip.fps",

@@ -22,6 +22,7 @@ SIZE = 6
 CLASSES = 3
 ROWS, GROUP = 8, 4
 WIDTH = 12
+CLOSE = {"rtol": 1e-10, "atol": 1e-13}  # float64: sums of a few thousand products in another order
 
 
 class Net(nn.Module):
@@ -172,3 +173,10 @@ def batch_of(labels: Tensor, group: int, shape: tuple[int, ...] = SHAPE) -> Batc
     """A batch that always asks for the same labels."""
     null = torch.full_like(labels, CLASSES)
     return Batch(lambda _: Conditioning({"label": labels}, {"label": null}, group), shape)
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor], scale: float = 1.0) -> None:
+    """Gradients of one update are `scale` times those of another."""
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], scale * second[name], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")

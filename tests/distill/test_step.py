@@ -7,7 +7,23 @@ from dataclasses import replace
 
 import pytest
 import torch
-from players import BATCH, CLASSES, GROUP, ROWS, SHAPE, SIZE, Company, batch_of, draw, fixed, like, noise, play
+from players import (
+    BATCH,
+    CLASSES,
+    CLOSE,
+    GROUP,
+    ROWS,
+    SHAPE,
+    SIZE,
+    Company,
+    batch_of,
+    draw,
+    fixed,
+    like,
+    noise,
+    play,
+    same,
+)
 from torch import Tensor
 
 from amd.distill.advantage import group_relative
@@ -19,15 +35,8 @@ from amd.distill.path import Linear, rows
 from amd.distill.step import Batch, step
 from amd.distill.types import Displacements
 
-CLOSE = {"rtol": 1e-10, "atol": 1e-13}  # float64: sums of a few thousand products in another order
 MATCHING = [name for name, method in METHODS.items() if not method.external]
 LABELS = torch.tensor([0, 0, 0, 0, 2, 2, 2, 2])
-
-
-def same(first: dict[str, Tensor], second: dict[str, Tensor], scale: float = 1.0) -> None:
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], scale * second[name], **CLOSE, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def theta() -> Tensor:
@@ -152,130 +161,6 @@ def test_an_external_force_adds_to_the_push() -> None:
         for (weight, _), force in zip(company.student.named_parameters(), alone, strict=True):
             both = with_force[f"student.{weight}"] - without[f"student.{weight}"]
             torch.testing.assert_close(both, torch.zeros_like(both) if force is None else force, **CLOSE)
-
-
-# --- the fake teacher -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("numbers", [{"k": 0.0}, {"k": 0.0, "normalise": "none"}, {"k": 0.0, "normalise": "group"}])
-def test_weights_of_one_are_the_unweighted_loss(numbers: dict[str, object]) -> None:
-    sharp, plain = play(row("amd", numbers), Company()), play(METHODS["amd-without-sharpening"], Company())
-    assert len(sharp) == len(plain) == 6
-    for (one, first), (two, second) in zip(sharp, plain, strict=True):
-        assert one.loss.item() == pytest.approx(two.loss.item(), rel=1e-13)
-        same(first, second)
-
-
-def test_the_fakes_loss_is_eq_14_row_by_row() -> None:
-    company, draws = Company(), noise()
-    fresh = draws.at("fake0")
-    conditioning = BATCH.draw(fresh)
-    with torch.no_grad():
-        x = company.student.x0(fresh.normal("z", SHAPE), torch.zeros(ROWS, dtype=torch.float64), conditioning.cond)
-    advantage = group_relative()(like(x, conditioning.cond), GROUP)[0]
-    weight = torch.exp(-advantage)
-    t, eps = 0.02 + 0.96 * fresh.uniform("t"), fresh.normal("eps", SHAPE)
-    total = 0.0
-    for i in range(ROWS):
-        x_t = t[i] * x[i] + (1 - t[i]) * eps[i]
-        v = company.fake.velocity(x_t[None], t[i : i + 1], {"label": conditioning.cond["label"][i : i + 1]}, 1.0)[0]
-        total += weight[i] / weight.mean() * (v - (x[i] - eps[i])).square().mean()
-    assert play(METHODS["amd"], company, draws)[1][0].loss.item() == pytest.approx((total / ROWS).item(), rel=1e-12)
-
-
-def test_a_fake_update_sees_a_fresh_rollout_of_the_student_as_it_is_now() -> None:
-    """Also where the student moved between its own update and the fake's."""
-    company = Company()
-    phases = step(METHODS["dmd-pure"], company.cast(), BATCH, noise(), progress=0.0)
-    next(phases)
-    with torch.no_grad():
-        company.student.leave += 1.0
-    moved = next(phases).loss.item()
-    other = Company()
-    with torch.no_grad():
-        other.student.leave += 1.0
-    assert moved == pytest.approx(play(METHODS["dmd-pure"], other)[1][0].loss.item(), rel=1e-13)
-    assert moved != pytest.approx(play(METHODS["dmd-pure"], Company())[1][0].loss.item(), rel=1e-3)
-
-
-def test_the_literal_cadence_fits_the_fake_to_what_the_student_was_pushed_at() -> None:
-    company, draws, seen = Company(), noise(), []
-
-    def spy(x: Tensor, eps: Tensor, t: Tensor, cond: object) -> Tensor:
-        seen.append((x, eps, t))
-        return company._fake_loss(x, eps, t, cond)  # type: ignore[arg-type]
-
-    play(METHODS["amd-literal"], company, draws, cast=company.cast(fake_loss=spy))
-    ((x, eps, t),) = seen
-    conditioning = BATCH.draw(draws)
-    made = company.student.x0(draws.normal("z", SHAPE), torch.zeros(ROWS, dtype=torch.float64), conditioning.cond)
-    torch.testing.assert_close(x, made.detach(), **CLOSE)
-    assert torch.equal(eps, draws.normal("eps", SHAPE))
-    assert torch.equal(t, 1e-3 + (1 - 2e-3) * draws.uniform("t", shared=GROUP))
-    assert not x.requires_grad
-
-
-def test_ddmds_fake_teacher_is_fitted_where_it_is_asked() -> None:
-    """At the DM term's times, over the whole range, and not at the CA term's."""
-    company, draws, seen = Company(), noise(), []
-
-    def spy(x: Tensor, eps: Tensor, t: Tensor, cond: object) -> Tensor:
-        seen.append(t)
-        return company._fake_loss(x, eps, t, cond)  # type: ignore[arg-type]
-
-    play(METHODS["d-dmd"], company, draws, cast=company.cast(fake_loss=spy))
-    for update, t in enumerate(seen):
-        assert torch.equal(t, 0.02 + (0.98 - 0.02) * draws.at(f"fake{update}").uniform("t"))
-
-
-def test_reused_samples_are_seen_at_new_times_and_noise() -> None:
-    company, draws, seen = Company(), noise(), []
-
-    def spy(x: Tensor, eps: Tensor, t: Tensor, cond: object) -> Tensor:
-        seen.append((x, eps, t))
-        return company._fake_loss(x, eps, t, cond)  # type: ignore[arg-type]
-
-    play(row("amd", {"samples": "reused", "ratio": 2}), company, draws, cast=company.cast(fake_loss=spy))
-    conditioning = BATCH.draw(draws)
-    made = company.student.x0(draws.normal("z", SHAPE), torch.zeros(ROWS, dtype=torch.float64), conditioning.cond)
-    for update, (x, eps, t) in enumerate(seen):
-        torch.testing.assert_close(x, made.detach(), **CLOSE)
-        assert torch.equal(eps, draws.at(f"fake{update}").normal("eps", SHAPE))
-        assert torch.equal(t, 0.02 + 0.96 * draws.at(f"fake{update}").uniform("t"))
-    assert company.rows["student"] == company.rows["reward"] == ROWS  # one rollout, one look of the reward
-
-
-# --- the real teacher -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["magic", "dmdr"])
-def test_a_shrinking_teacher_is_told_its_pull_before_it_is_asked(name: str) -> None:
-    company, asked = Company(), []
-    cast = company.cast()
-
-    def real(x_t: Tensor, t: Tensor, cond: object) -> Tensor:
-        asked.append(company.pull)
-        return cast.real(x_t, t, cond)  # type: ignore[arg-type]
-
-    for progress, pull in ((0.0, 0.375), (0.25, 0.1875), (0.5, 0.0), (0.9, 0.0)):
-        asked.clear()
-        play(METHODS[name], company, cast=replace(cast, real=real), progress=progress)
-        assert asked == [pytest.approx(pull)]
-
-
-def test_a_frozen_teacher_gives_back_what_another_method_borrowed() -> None:
-    company = Company(pull=0.3)
-    play(METHODS["dmd-pure"], company)
-    assert company.pull == 0
-
-
-def test_a_shrinking_teacher_without_a_branch_to_borrow_is_refused() -> None:
-    company = Company()
-    cast = company.cast(set_pull=None)
-    with pytest.raises(ValueError, match=r"shrinking.*has none"):
-        play(METHODS["magic"], company, cast=cast)
-    play(METHODS["magic"], company, cast=cast, progress=0.6)  # nothing is borrowed any more
-    play(row("dmdr", {"pull": 0.0, "anneal": 0.0}), company, cast=cast, progress=0.0)
 
 
 # --- no cut of the batch matters --------------------------------------------------------------------------------------

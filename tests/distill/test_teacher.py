@@ -1,11 +1,15 @@
 """phi: the share of the fake's low-rank branch that the real teacher borrows."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from players import Company, play
+from torch import Tensor
 
+from amd.distill.methods import METHODS, row
 from amd.distill.teacher import frozen, shrinking
 
 
@@ -41,3 +45,33 @@ def test_it_never_takes_more_again(first: float, second: float, anneal: float) -
 def test_without_a_pull_or_without_time_it_is_frozen(progress: float) -> None:
     assert shrinking(pull=0.0)(progress) == 0
     assert shrinking(anneal=0.0)(progress) == 0
+
+
+@pytest.mark.parametrize("name", ["magic", "dmdr"])
+def test_a_shrinking_teacher_is_told_its_pull_before_it_is_asked(name: str) -> None:
+    company, asked = Company(), []
+    cast = company.cast()
+
+    def real(x_t: Tensor, t: Tensor, cond: object) -> Tensor:
+        asked.append(company.pull)
+        return cast.real(x_t, t, cond)  # type: ignore[arg-type]
+
+    for progress, pull in ((0.0, 0.375), (0.25, 0.1875), (0.5, 0.0), (0.9, 0.0)):
+        asked.clear()
+        play(METHODS[name], company, cast=replace(cast, real=real), progress=progress)
+        assert asked == [pytest.approx(pull)]
+
+
+def test_a_frozen_teacher_gives_back_what_another_method_borrowed() -> None:
+    company = Company(pull=0.3)
+    play(METHODS["dmd-pure"], company)
+    assert company.pull == 0
+
+
+def test_a_shrinking_teacher_without_a_branch_to_borrow_is_refused() -> None:
+    company = Company()
+    cast = company.cast(set_pull=None)
+    with pytest.raises(ValueError, match=r"shrinking.*has none"):
+        play(METHODS["magic"], company, cast=cast)
+    play(METHODS["magic"], company, cast=cast, progress=0.6)  # nothing is borrowed any more
+    play(row("dmdr", {"pull": 0.0, "anneal": 0.0}), company, cast=cast, progress=0.0)

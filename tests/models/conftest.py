@@ -14,9 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from amd.backbones.unet import UNetBackbone
 from amd.config.schema.sizes import SiTSize
 
-sys.path.insert(0, str(Path(__file__).parent))  # makes pipelines.py importable
+sys.path.insert(0, str(Path(__file__).parent))  # makes pipelines.py, unets.py and wans.py importable
+
+import unets
+import wans
 
 SIZE = SiTSize(patch=2, width=16, depth=3, heads=2)
 CLASSES, CHANNELS, SIDE = 5, 3, 8
@@ -142,3 +146,9 @@ def batch() -> Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]]:
         return x, eps, t, torch.arange(rows) % (CLASSES + 1)
 
     return make
+
+
+@pytest.fixture(params=[unets.LARGE, unets.SMALL], ids=["sdxl", "sd15"])
+def unet(request: pytest.FixtureRequest) -> UNetBackbone:
+    """SDXL and SD1.5, small, of random weights."""
+    return wans.stirred(UNetBackbone(request.param, unets.CHANNELS, unets.SIDE))

@@ -1,14 +1,12 @@
 """The UNet against diffusers' own forward pass, names, sizes and scheduler."""
 
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
+from unets import CHANNELS, LARGE, SIDE, SMALL, inputs
 
-from amd.backbones.adapters import BRANCHED, LowRank, LowRankConv, add_lora, merged, view
 from amd.backbones.base import backbone
 from amd.backbones.unet import Attend, UNetBackbone, settings, stable_diffusion_path, written_out
 from amd.config.schema.sizes import UNetSize
@@ -50,50 +48,6 @@ PUBLISHED = {  # unet/config.json of stabilityai/stable-diffusion-xl-base-1.0 an
         "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
     },
 }
-CHANNELS, SIDE, TOKENS = 4, 8, 7
-LARGE = UNetSize(  # SDXL's shape, small
-    channels=[16, 32],
-    layers=1,
-    transformers=[0, 2],
-    heads=[2, 4],
-    context=24,
-    pooled=12,
-    linear_projection=True,
-    groups=8,
-)
-SMALL = UNetSize(
-    channels=[16, 24, 32], layers=2, transformers=[1, 1, 0], heads=[2, 2, 4], context=24, groups=8
-)  # SD1.5's
-
-
-def stirred(module: torch.nn.Module, seed: int = 1) -> None:
-    """Random weights of which none is zero, so that every path is felt."""
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            spread = 0.1 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
-            parameter.copy_(spread * torch.randn(parameter.shape, generator=draw) + (parameter.ndim == 1) * parameter)
-
-
-@pytest.fixture(params=[LARGE, SMALL], ids=["sdxl", "sd15"])
-def unet(request) -> UNetBackbone:
-    backbone = UNetBackbone(request.param, CHANNELS, SIDE)
-    stirred(backbone)
-    return backbone
-
-
-def inputs(size: UNetSize, rows: int) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """x, eps (B, C, H, H), t (B,) float64, and what SDXL or SD1.5 is told."""
-    draw = torch.Generator().manual_seed(7)
-    x, eps = torch.randn(2, rows, CHANNELS, SIDE, SIDE, generator=draw).unbind(0)
-    t = torch.rand(rows, generator=draw, dtype=torch.float64)
-    cond = {"tokens": torch.randn(rows, TOKENS, size.context, generator=draw)}
-    cond["mask"] = torch.rand(rows, TOKENS, generator=draw) > 0.4
-    cond["mask"][:, 0] = True
-    if size.pooled:
-        cond["pooled"] = torch.randn(rows, size.pooled, generator=draw)
-        cond["time_ids"] = torch.tensor([[64.0, 48, 0, 8, 64, 64]]).repeat(rows, 1)
-    return x, eps, t, cond
 
 
 def stock(unet: UNetBackbone, x_t: Tensor, t: Tensor, cond: dict[str, Tensor]) -> Tensor:
@@ -322,56 +276,6 @@ def test_a_fresh_network_learns(unet):
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
-
-
-def test_low_rank_branches_are_on_what_dmd2_adapts(unet):
-    x, _, t, cond = inputs(unet.size, 4)
-    before, names = unet.eps(x, t, cond), set(unet.state_dict())
-    branches = add_lora(unet, 2)
-    assert torch.equal(view(unet, 2.0).eps(x, t, cond), before)
-    adapted = {name: type(module) for name, module in unet.named_modules() if isinstance(module, BRANCHED)}
-    assert len(adapted) == len(branches) / 2
-    assert set(adapted.values()) == {LowRank, LowRankConv}
-    layers = {name for name, module in unet.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
-    left = {name.removeprefix("network.").split(".")[0] for name in layers - set(adapted)}
-    assert left <= {"conv_in", "conv_out", "time_embedding", "add_embedding", "encoder_hid_proj"}
-    assert names < set(unet.state_dict())
-
-
-def test_a_branch_on_a_convolution_is_pefts(unet):
-    """The same weights in peft's layer: the same result."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    base = nn.ModuleDict({"conv1": nn.Conv2d(6, 8, 3, 2, 1), "other": nn.Conv2d(1, 1, 1)})
-    theirs = inject_adapter_in_model(LoraConfig(r=4, lora_alpha=2, target_modules=["conv1"]), copy.deepcopy(base))
-    ours = LowRankConv(base["conv1"], 4)
-    ours.scale = 0.5
-    with torch.no_grad():
-        for branch in (ours.lora_a, ours.lora_b):
-            branch.normal_()
-        theirs["conv1"].lora_A["default"].weight.copy_(ours.lora_a)
-        theirs["conv1"].lora_B["default"].weight.copy_(ours.lora_b)
-    x = torch.randn(2, 6, 9, 9)
-    torch.testing.assert_close(ours(x), theirs["conv1"](x))
-    plain = merged({f"conv1.{name}": tensor for name, tensor in ours.state_dict().items()}, 0.5)
-    torch.testing.assert_close(F.conv2d(x, plain["conv1.weight"], plain["conv1.bias"], 2, 1), ours(x))
-
-
-def test_only_the_branches_train_and_views_keep_their_own_share(unet):
-    x, eps, t, cond = inputs(unet.size, 4)
-    before = unet.eps(x, t, cond)
-    branches = add_lora(unet, 2)
-    with torch.no_grad():
-        for branch in branches:
-            branch.normal_(std=0.3, generator=torch.Generator().manual_seed(2))
-    real, fake = view(unet, 0.0), view(unet, 2.0)
-    assert torch.equal(real.eps(x, t, cond), before)
-    assert not torch.allclose(fake.eps(x, t, cond), before, atol=1e-3)
-    fake.recompute = True
-    fake.native_loss(x, eps, t, cond).mean().backward()
-    assert {id(p) for p in fake.parameters() if p.requires_grad} == {id(p) for p in branches}
-    assert all(p.grad is not None and bool(p.grad.any()) for p in branches)
-    assert not real.recompute
 
 
 def test_the_processor_serves_every_attention(unet):

@@ -95,7 +95,7 @@ def test_the_doctor_names_what_vbench_lacks_and_what_would_be_left_out(tmp_path,
     environment, lost = doctor._environments(library.domains["wan"])
     assert (environment.state, lost.state, lost.what) == ("bare", "bad", "detectron2")
     without = "object_class multiple_objects color spatial_relationship"
-    assert f'config/domains/wan.yaml: panel.vbench.settings: {{without: "{without}"}}' in lost.words
+    assert f"config/domains/wan.yaml: panel.vbench.settings: {{still: 5, without: {without}}}" in lost.words
     said = library.domains["wan"].panel["vbench"].model_copy(update={"settings": {"without": without}})
     fewer = library.domains["wan"].model_copy(update={"panel": {"vbench": said}})
     assert [found.what for found in doctor._environments(fewer)] == ["environment"]

@@ -1,13 +1,8 @@
 """Whatever happens to a run, running the same command again ends in bitwise the student of an uninterrupted run."""
 
-import multiprocessing
 import os
-import pickle
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from smoke_run import Case, attempt, killed_attempt, ranked_attempt
+from children import in_child, made, straight
+from smoke_run import Case, attempt, killed_attempt
 
-from amd.train.artifact import read_meta
 from amd.train.journal import read
 from amd.train.loop import distill
 from amd.train.optimise import NonFinite
@@ -27,35 +22,6 @@ LOW_RANK = Case(method="dmdr", rank=4)  # low-rank fake, shrinking real teacher,
 CRITIC = Case(method="dmd2")  # critic heads in the fake's optimiser, real images
 TETHER = Case(method="dmd", ema=0.0, numbers={"ratio": 1})  # ODE pairs, no average
 STEPS = 4 * 3  # optimiser steps of a case with ratio 2
-
-PATIENCE_S = 240  # for a child; it takes one
-
-forks = multiprocessing.get_context("forkserver")  # children of a process that has imported torch and not used it
-forks.set_forkserver_preload(["amd.train.loop", "amd.rewards.classifier", "torch._dynamo"])  # the last for optimisers
-
-
-def in_child(target: Any, *args: Any) -> int:
-    """Exit code; minus the signal's number where one ended it."""
-    child = forks.Process(target=target, args=args)
-    child.start()
-    child.join(PATIENCE_S)
-    if child.exitcode is None:
-        child.kill()
-        pytest.fail(f"a child did not end within {PATIENCE_S} s")
-    return child.exitcode
-
-
-def made(out: Path) -> dict[str, str]:
-    """file -> sha256 of everything in an artefact."""
-    files = read_meta(out)["files"]
-    assert isinstance(files, dict)
-    return files
-
-
-def straight(case: Case, folder: Path) -> dict[str, str]:
-    """What an uninterrupted run makes."""
-    distill(case.run(), folder / "straight", folder / "straight-state")
-    return made(folder / "straight")
 
 
 def test_killed_before_any_step_of_an_optimiser_it_ends_the_same(checkpoints: Path) -> None:
@@ -288,87 +254,3 @@ def test_an_altered_milestone_is_made_again(checkpoints: Path, capsys: pytest.Ca
     distill(AMD.run(), checkpoints / "out", checkpoints / "state")
     assert made(checkpoints / "out") == expected
     assert "step-000003 refused: milestones/000002.safetensors is truncated or altered" in capsys.readouterr().err
-
-
-# --- several processes, several micro-batches ------------------------------------------------------------------------
-
-
-def difference(folder: Path, a: str, b: str) -> float:
-    """Distance of two students, as a share of how far one has moved from the start (Euclidean, over all weights)."""
-    from amd.train.artifact import read_artifact
-
-    one, other = read_artifact(folder / a, "student"), read_artifact(folder / b, "student")
-    start = read_artifact(folder / "checkpoints/smoke/sit-warm-short/seed0", "student")
-
-    def distance(x: dict[str, torch.Tensor], y: dict[str, torch.Tensor]) -> float:
-        return sum(float((x[name].double() - y[name].double()).square().sum()) for name in x) ** 0.5
-
-    assert distance(one, start) > 0
-    return distance(one, other) / distance(one, start)
-
-
-CLOSE = (
-    1e-4  # sums in float32 in another order give about 1e-6, and 2e-5 where Adam divides the young critic's gradients
-)
-SPANNING = {"batch": 8, "group": 8, "micro_batch": 8}  # one group: its rewards are on both ranks
-
-
-def in_two_processes(case: Case, folder: Path) -> None:
-    """Children that believe to be launched; saves after every iteration."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    told = [(folder, case.run(), "two", "two-state", rank, 2, port) for rank in (0, 1)]
-    children = [forks.Process(target=ranked_attempt, args=each) for each in told]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(PATIENCE_S)
-    codes = [child.exitcode for child in children]
-    for child in children:
-        child.kill()  # one that waits for another which is gone
-    assert codes == [0, 0]
-
-
-@pytest.mark.parametrize(
-    ("method", "sizes"),
-    [
-        ("amd", SPANNING),
-        ("amd", {"batch": 16, "group": 8, "micro_batch": 4}),  # two micro-batches on each rank, groups spanning ranks
-        ("amd-literal", SPANNING),
-        ("dmd2", SPANNING),
-        ("dmdr", SPANNING),
-        ("dmd", SPANNING),
-    ],
-)
-def test_two_processes_give_the_student_of_one(checkpoints: Path, method: str, sizes: dict[str, int]) -> None:
-    rank, numbers = (4 if method == "dmdr" else None), ({} if method == "amd-literal" else {"ratio": 2})
-    case = Case(method=method, rank=rank, numbers=numbers, ema=0.0, sizes=sizes)
-    straight(replace(case, sizes={**sizes, "micro_batch": sizes["batch"]}), checkpoints)
-    in_two_processes(case, checkpoints)
-    assert difference(checkpoints, "straight", "two") < CLOSE
-    assert len(read(checkpoints / "two-state" / "journal.jsonl")) == case.iterations
-
-
-def test_a_launcher_and_a_kill_change_nothing_either(checkpoints: Path) -> None:
-    case = Case(sizes=SPANNING, ema=0.0)
-    straight(case, checkpoints)
-    assert in_child(killed_attempt, checkpoints, case.run(), "two", "two-state", "step", 8) == -signal.SIGKILL
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(Path(__file__).with_name("smoke_run.py"))
-    Path("run.pickle").write_bytes(pickle.dumps(case.run()))
-    done = subprocess.run(
-        [*launch, script, "two", "two-state", "run.pickle"], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert "from iteration 2 to 4: amd, batch 8 on 2 x cpu" in done.stderr  # what one process began, two end
-    assert difference(checkpoints, "straight", "two") < CLOSE
-
-
-@pytest.mark.parametrize("method", ["amd", "amd-literal", "dmd2", "dmdr", "dmd"])
-def test_micro_batches_give_the_student_of_the_whole_batch(checkpoints: Path, method: str) -> None:
-    rank, numbers = (4 if method == "dmdr" else None), ({} if method == "amd-literal" else {"ratio": 2})
-    for parts in (1, 2):
-        case = Case(method=method, rank=rank, ema=0.0, numbers=numbers, sizes={"micro_batch": 16 // parts})
-        distill(case.run(), checkpoints / f"out{parts}", checkpoints / f"state{parts}")
-    assert difference(checkpoints, "out1", "out2") < CLOSE

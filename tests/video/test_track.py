@@ -18,8 +18,9 @@ from amd.config import plan
 from amd.config.schema.closed import VIDEO
 from amd.distill.rollout import grid as times
 from amd.distill.types import Conditioning
+from amd.measure import longer
 from amd.measure.films import read_films
-from amd.measure.sample import IndexNoise, build_sampler, read_manifest
+from amd.measure.sample import IndexNoise, build_sampler, read_manifest, sample
 from amd.measure.vbench import DIMENSIONS
 from amd.report.gallery import CAPTIONS, grid
 from amd.train import initial, journal
@@ -122,6 +123,26 @@ def test_first_weights_make_a_film_as_the_students_that_begin_at_them(made) -> N
         tensors, benchmark = weights(first), track.library.benchmarks["ta-hard"]
         one, other = (build_sampler(run, benchmark, tensors)([0, 1])[0] for run in (first, student))
     assert torch.equal(one, other)
+
+
+def test_first_weights_make_a_longer_film_a_chunk_at_a_time(made, tmp_path: Path, monkeypatch) -> None:
+    made_of, parts_of = [], longer.parts_of
+
+    def noted(*asked):
+        for part in parts_of(*asked):
+            made_of.append(part.shape[2])
+            yield part
+
+    monkeypatch.setattr(longer, "parts_of", noted)
+    with made() as track:
+        run = track.run("wan-initial")
+        clip, chunk = run.domain.clip, run.video.streaming.chunk
+        stride = (clip.frames - 1) // (clip.latent_frames - 1)
+        frames = (2 * clip.latent_frames - 1) * stride + 1
+        sample(run, track.library.benchmarks["ta-hard"], tmp_path / "films", frames=frames)
+        films, _ = read_films(tmp_path / "films", read_manifest(tmp_path / "films"))
+    assert films.take([0]).shape[2] == frames
+    assert max(made_of) == chunk * stride
 
 
 def test_films_are_scored_by_every_member_of_the_panel(made) -> None:

@@ -9,7 +9,7 @@ from amd.config.schema.assets import Prompts, Scorer
 from amd.config.schema.closed import PROMPTED, VIDEO
 from amd.config.schema.domain import Domain
 from amd.config.schema.tables import Benchmark
-from amd.config.served import FPS, PACKAGES, SEVERAL, clashes, left_out, served
+from amd.config.served import FLICKERING, FPS, PACKAGES, SEVERAL, VBENCH_SETTINGS, clashes, left_out, served
 
 if TYPE_CHECKING:
     from amd.config.load import Library
@@ -69,7 +69,7 @@ def of_domain(library: "Library", domain: Domain) -> Iterator[str]:
             if said != domain.clip.fps:
                 here, right = document.at(*keys, "settings", "fps"), domain.clip.fps
                 yield f"{here}: {scorer.name} takes clips to have {said} frames per second; clip.fps is {right}"
-        yield from _of_left_out(document.at(*keys, "settings", "without"), keys[-1], scorer)
+        yield from _of_vbench(document, (*keys, "settings"), keys[-1], scorer)
         if scorer.system is not None and scorer.assets:
             yield f"{document.at(*keys)}: give either a system (trained here) or assets (published), and not both"
         if scorer.system is None and not scorer.assets and keys[0] != "panel":
@@ -109,12 +109,25 @@ def _of_shuffle(document: Document, domain: Domain) -> Iterator[str]:
         yield f"{document.at('latents')}: the latents are {domain.latent_shape}; this shuffle makes {right}"
 
 
-def _of_left_out(here: str, stem: str, scorer: Scorer) -> Iterator[str]:
-    """Dimensions that VBench's package is told to leave out, and that are none."""
-    if stem in SEVERAL:
-        for name in left_out(scorer):
-            if name not in SEVERAL[stem]:
-                yield f"{here}: {unknown(name, f'dimension of {stem}', SEVERAL[stem])}"
+def _of_vbench(document: Document, keys: tuple[str, ...], stem: str, scorer: Scorer) -> Iterator[str]:
+    """Settings that VBench's package does not take; its dimensions are the stem's."""
+    if scorer.scorer != "package" or PACKAGES.get(scorer.name) != "vbench":
+        return
+    for key in scorer.settings:
+        if key not in VBENCH_SETTINGS:
+            yield f"{document.at(*keys, key)}: {unknown(key, f'setting of {scorer.name}', VBENCH_SETTINGS)}"
+    dimensions = SEVERAL.get(stem, ())
+    for name in left_out(scorer):
+        if name not in dimensions:
+            yield f"{document.at(*keys, 'without')}: {unknown(name, f'dimension of {stem}', dimensions)}"
+    still = scorer.settings.get("still")
+    if still is None:
+        return
+    here = document.at(*keys, "still")
+    if FLICKERING not in dimensions:
+        yield f"{here}: of {FLICKERING} alone, which {stem} does not have; leave it out"
+    elif not isinstance(still, int) or isinstance(still, bool) or still < 1:
+        yield f"{here}: {still!r}; say how many of a prompt's clips, e.g. 5"
 
 
 def _of_variant(here: str, prompts: Prompts) -> Iterator[str]:
