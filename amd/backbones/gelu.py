@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 C1 = 2 * math.sqrt(2 / math.pi)
 C2 = 0.044715 * C1
@@ -32,6 +33,7 @@ class Sigmoidal(torch.autograd.Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """dL/dy -> dL/dx."""
         x, s, y = ctx.saved_tensors

@@ -42,8 +42,11 @@ class Same(nn.Conv2d):
         (kernel, stride), sizes = (self.kernel_size[0], self.stride[0]), x.shape[2:]
         needed = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in sizes]
         below, right = needed
-        x = F.pad(x, (right // 2, right - right // 2, below // 2, below - below // 2))
-        return F.conv2d(x, self.weight, self.bias, self.stride, groups=self.groups)
+        if below % 2 or right % 2:  # else the convolution pads without a copy
+            x = F.pad(x, (right // 2, right - right // 2, below // 2, below - below // 2))
+            below = right = 0
+        padding = (below // 2, right // 2)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -64,8 +67,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, into, H, W) -> (B, out, H / stride, W / stride)."""
-        inner = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        inner = F.relu6(self._bn1(self._depthwise_conv(inner)))
+        inner = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        inner = F.relu6(self._bn1(self._depthwise_conv(inner)), inplace=True)
         inner = self._bn2(self._project_conv(inner))
         return x + inner if self.keeps else inner
 
@@ -88,7 +91,7 @@ class EffLite0(nn.Module):
     def spatial(self, x: Tensor) -> Tensor:
         """(B, 3, H, H) in [-1, 1] -> (B, 320, H / 32, H / 32) of the last block. No resize."""
         x = (127.5 * (x + 1) - 127) / 128  # the network's own scale, nearly the same again
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         for block in self._blocks:
             x = block(x)
         return x

@@ -13,7 +13,7 @@ from amd.backbones.adapters import BRANCHED, add_lora, view
 from amd.backbones.base import backbone
 from amd.backbones.clip_critic import ClipCritic
 from amd.backbones.wan import WanBackbone, settings
-from amd.backbones.wan_block import attend, rotations
+from amd.backbones.wan_block import attend, rotate, rotations
 from amd.config.schema.sizes import WanSize
 
 SMALL = WanSize(patch=2, width=1536, depth=30, heads=12, ffn=8960, context=4096)
@@ -138,6 +138,14 @@ def test_rotations_are_those_of_diffusers_table_and_go_on_behind_its_end():
     far = rotations([5000], 4, 3, heads, torch.empty(0))
     assert far.cosine.shape == (1, 12, 1, 6)
     assert not torch.equal(far.cosine, turn.cosine[:, :12])
+
+
+def test_pairs_of_channels_turn_by_their_angles():
+    x, turn = torch.randn(2, 72, 24, dtype=torch.float64), rotations(range(6), 4, 3, 12, torch.empty(0).double())
+    even, odd = x.unflatten(2, (2, 6, 2)).unbind(-1)
+    turned = rotate(x, 2, turn).unflatten(2, (2, 6, 2))
+    torch.testing.assert_close(turned[..., 0], even * turn.cosine - odd * turn.sine, rtol=0, atol=1e-15)
+    torch.testing.assert_close(turned[..., 1], even * turn.sine + odd * turn.cosine, rtol=0, atol=1e-15)
 
 
 def test_features_are_the_states_after_blocks_and_later_blocks_are_not_run(wan):
