@@ -77,7 +77,7 @@ def rotations(frames: Sequence[int], height: int, width: int, head: int, like: T
 def rotate(x: Tensor, heads: int, turn: Turn) -> Tensor:
     """(B, N, D) with pairs of neighbouring channels turned."""
     pairs = x.unflatten(2, (heads, -1, 2))
-    if x.device.type == "cpu":  # one pass; as seven of every second number they took a seventh of a training step
+    if x.device.type == "cpu":  # one pass; as seven over every second number they took a twelfth of a training step
         return torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(*turn)).flatten(2)
     even, odd = pairs.unbind(-1)
     turned = even * turn.cosine - odd * turn.sine, even * turn.sine + odd * turn.cosine
