@@ -2,7 +2,6 @@
 
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from children import PATIENCE_S, forks, in_child, straight
-from smoke_run import Case, killed_attempt, ranked_attempt
+from children import in_child, processes, straight
+from smoke_run import Case, killed_attempt
 
 from amd.train.artifact import read_artifact
 from amd.train.journal import read
@@ -33,23 +32,6 @@ def difference(folder: Path, a: str, b: str) -> float:
     return distance(one, other) / distance(one, start)
 
 
-def in_two_processes(case: Case, folder: Path) -> None:
-    """Children that believe to be launched; saves after every iteration."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    told = [(folder, case.run(), "two", "two-state", rank, 2, port) for rank in (0, 1)]
-    children = [forks.Process(target=ranked_attempt, args=each) for each in told]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(PATIENCE_S)
-    codes = [child.exitcode for child in children]
-    for child in children:
-        child.kill()  # one that waits for another which is gone
-    assert codes == [0, 0]
-
-
 @pytest.mark.parametrize(
     ("method", "sizes"),
     [
@@ -65,7 +47,7 @@ def test_two_processes_give_the_student_of_one(checkpoints: Path, method: str, s
     rank, numbers = (4 if method == "dmdr" else None), ({} if method == "amd-literal" else {"ratio": 2})
     case = Case(method=method, rank=rank, numbers=numbers, ema=0.0, sizes=sizes)
     straight(replace(case, sizes={**sizes, "micro_batch": sizes["batch"]}), checkpoints)
-    in_two_processes(case, checkpoints)
+    assert processes(case.run(), checkpoints, "two", 2) == [0, 0]
     assert difference(checkpoints, "straight", "two") < CLOSE
     assert len(read(checkpoints / "two-state" / "journal.jsonl")) == case.iterations
 

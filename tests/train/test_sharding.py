@@ -1,18 +1,15 @@
 """Networks shared out over ranks give the student of one process that has them whole, and states know nothing of it."""
 
 import json
-import multiprocessing
-import signal
-import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from children import processes, together
 from shared_out import look
-from smoke_run import Case, ranked_attempt
+from smoke_run import Case
 
 from amd.backbones.unet import UNetBackbone
 from amd.backbones.wan import WanBackbone
@@ -22,38 +19,10 @@ from amd.train.devices import ranks
 from amd.train.loop import distill
 from amd.train.sharding import LARGEST, blocks
 
-PATIENCE_S = 480  # every message waits for its turn on a busy machine
 SPANNING = {"batch": 8, "group": 8, "micro_batch": 8}  # one group: its rewards are on all ranks
 CLOSE = (
     1e-4  # of the student's way, as for ranks that are not sharded: sums in float32 in another order, Adam's division
 )
-
-forks = multiprocessing.get_context("forkserver")
-forks.set_forkserver_preload(
-    ["amd.train.loop", "amd.backbones.unet", "amd.backbones.wan_streaming", "amd.rewards.classifier", "torch._dynamo"]
-)
-
-
-def together(target: Callable[..., None], world: int, tell: Callable[[int, int], dict[str, Any]]) -> list[int]:
-    """Exit codes of `world` processes that call `target(**tell(rank, port))`; what does not end is killed."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    children = [forks.Process(target=target, kwargs=tell(rank, port)) for rank in range(world)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(PATIENCE_S)
-    codes = [child.exitcode for child in children]
-    for child in children:
-        child.kill()
-    return [-signal.SIGKILL if code is None else code for code in codes]
-
-
-def processes(case: Case, folder: Path, out: str, world: int, of_node: int | None = None, **how: Any) -> list[int]:
-    """Exit codes of an attempt by `world` processes, `of_node` of them on each node."""
-    told = {"folder": folder, "run": case.run(), "out": out, "state": f"{out}-state", "world": world, **how}
-    return together(ranked_attempt, world, lambda rank, port: {**told, "rank": rank, "port": port, "of_node": of_node})
 
 
 def moved(folder: Path, a: str, b: str, name: str = "student") -> float:
@@ -80,7 +49,7 @@ CASES = {
 def test_two_processes_that_share_the_weights_out_give_the_student_of_one(checkpoints: Path, name: str) -> None:
     case = CASES[name]
     distill(replace(case, sizes={**case.sizes, "micro_batch": case.sizes["batch"]}).run(), Path("one"), Path("state"))
-    assert processes(case, checkpoints, "two", 2, sharding="fsdp2") == [0, 0]
+    assert processes(case.run(), checkpoints, "two", 2, sharding="fsdp2") == [0, 0]
     assert moved(checkpoints, "one", "two") < CLOSE
     one, two = read_meta(checkpoints / "one"), read_meta(checkpoints / "two")
     assert one["files"].keys() == two["files"].keys()  # type: ignore[attr-defined]
@@ -180,10 +149,10 @@ def test_a_state_goes_on_under_any_sharding_and_number_of_processes(checkpoints:
     case = CASES["dmd2"]
     distill(case.run(), Path("one"), Path("state"))
     shared: dict[str, Any] = {"sharding": "fsdp2"}
-    assert processes(case, checkpoints, "mixed", 2, budget_s=0.0, **shared) == [75, 75]  # one iteration each
-    assert processes(case, checkpoints, "mixed", 1, budget_s=0.0) == [75]
-    assert processes(case, checkpoints, "mixed", 2, budget_s=0.0) == [75, 75]
-    assert processes(case, checkpoints, "mixed", 4, of_node=2, **shared) == [0] * 4
+    assert processes(case.run(), checkpoints, "mixed", 2, budget_s=0.0, **shared) == [75, 75]  # one iteration each
+    assert processes(case.run(), checkpoints, "mixed", 1, budget_s=0.0) == [75]
+    assert processes(case.run(), checkpoints, "mixed", 2, budget_s=0.0) == [75, 75]
+    assert processes(case.run(), checkpoints, "mixed", 4, of_node=2, **shared) == [0] * 4
     assert moved(checkpoints, "one", "mixed") < CLOSE
     assert moved(checkpoints, "one", "mixed", "fake") < CLOSE
 
@@ -191,8 +160,8 @@ def test_a_state_goes_on_under_any_sharding_and_number_of_processes(checkpoints:
 def test_a_run_that_shares_out_resumes_bit_for_bit(checkpoints: Path) -> None:
     case = replace(CASES["amd"], iterations=3)
     shared: dict[str, Any] = {"sharding": "fsdp2", "offload": True}
-    assert processes(case, checkpoints, "straight", 2, **shared) == [0, 0]
+    assert processes(case.run(), checkpoints, "straight", 2, **shared) == [0, 0]
     while not (checkpoints / "out").exists():
-        assert set(processes(case, checkpoints, "out", 2, budget_s=0.0, **shared)) <= {0, 75}
+        assert set(processes(case.run(), checkpoints, "out", 2, budget_s=0.0, **shared)) <= {0, 75}
     straight, again = read_meta(checkpoints / "straight"), read_meta(checkpoints / "out")
     assert straight["files"] == again["files"]

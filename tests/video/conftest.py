@@ -1,4 +1,4 @@
-"""The video track at scale smoke: `made`; and `smoke_run`, for children that train as one of several ranks."""
+"""The video track at scale smoke: `made`; and `children`, which train as one of several ranks."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,6 @@
 """The video track from real clips of sprites to its scores, at scale smoke; its numbers mean nothing there."""
 
 import json
-import multiprocessing
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from children import processes
 from PIL import Image
 from safetensors.torch import load_file
-from smoke_run import ranked_attempt
 
 from amd.config import plan
 from amd.config.schema.closed import VIDEO
@@ -34,7 +32,6 @@ from amd.train.stop import Stop
 
 pytestmark = pytest.mark.slow
 STUDENTS = ("wan-longlive", "wan-dmd2", "wan-amd", "wan-amd-140")
-PATIENCE_S = 240  # for a child
 
 
 @pytest.mark.parametrize("system", STUDENTS)
@@ -87,21 +84,7 @@ def test_a_group_of_one_clip_per_rank_is_the_group_of_one_process(made) -> None:
         sizes = base.video.model_copy(update={"batch": 2, "group": 2, "micro_batch": 2})
         run = replace(base, scale=base.scale.model_copy(update={"video": sizes}), digest="ranks")
         distill(run, Path("one"), Path("one-state"))
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        told = [(folder, run, "two", "two-state", rank, 2, port) for rank in (0, 1)]
-        forks = multiprocessing.get_context("forkserver")
-        forks.set_forkserver_preload(["amd.train.loop", "amd.backbones.wan_streaming", "torch._dynamo"])
-        children = [forks.Process(target=ranked_attempt, args=each) for each in told]
-        for child in children:
-            child.start()
-        for child in children:
-            child.join(PATIENCE_S)
-        codes = [child.exitcode for child in children]
-        for child in children:
-            child.kill()  # one that waits for another which is gone
-        assert codes == [0, 0]
+        assert processes(run, folder, "two", 2) == [0, 0]
         assert run.start is not None
         start, one, two = weights(run.start), *(read_artifact(Path(name), "student") for name in ("one", "two"))
         seen = [journal.read(Path(f"{name}-state") / "journal.jsonl") for name in ("one", "two")]
