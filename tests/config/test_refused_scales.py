@@ -81,8 +81,8 @@ EDITED = {
     ),
     "stills from a first frame": (
         "scales/tiny.yaml",
-        "teacher: {iterations: 500, ",
-        "teacher: {iterations: 500, stills: 1, ",
+        "teacher: {iterations: 400, ",
+        "teacher: {iterations: 400, stills: 1, ",
         ["scales/tiny.yaml: domains.i2v", "i2v.teacher.stills: a still is its own first frame"],
     ),
     "states of a first frame that nobody encodes": (
